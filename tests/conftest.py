@@ -1,0 +1,17 @@
+"""What all tests share: property tests give the same answer on every run, unless asked to explore."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A run judges the code, not the luck of the draw or the speed of the machine.
+settings.register_profile(
+    "steady",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# HYPOTHESIS_PROFILE=explore scripts/test -k ... : new examples each time, and many of them.
+settings.register_profile("explore", parent=settings.get_profile("steady"), derandomize=False, max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
