@@ -1,0 +1,105 @@
+"""Seed words to keys, and the names of nodes and ledgers. Spec chapter 3, sections 3 and 4.
+
+The only door to `mnemonic`, `slip10` and `bech32m`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import bech32m
+from mnemonic import Mnemonic
+from slip10 import SLIP10
+
+from channelpay.crypto import SigningKey, check_public_key
+from channelpay.errors import AddressError, KeyRefused
+
+_WORDS: Final = Mnemonic("english")
+_ROOT: Final = "m/7668'"
+_KEY_VERSION: Final = 1  # witness version of the BIP-350 shape; 1 says: an Ed25519 key of 32 bytes
+
+
+def words_from_entropy(entropy: bytes) -> str:
+    """24 BIP-39 words for 32 bytes of entropy (spec S-5)."""
+    if len(entropy) != 32:
+        raise KeyRefused(f"seed words need 32 bytes of entropy, not {len(entropy)}")
+    return _WORDS.to_mnemonic(entropy)
+
+
+class Keyring:
+    """All keys of one owner, derived from 24 words by SLIP-0010 hardened paths (spec S-6).
+
+    `identity` is the node id (or the ledger id), `account` holds money on the ledger,
+    `channel(i)` signs states of the i-th channel and nothing else.
+    """
+
+    def __init__(self, words: str) -> None:
+        words = " ".join(words.split())
+        if len(words.split(" ")) != 24 or not _WORDS.check(words):
+            raise KeyRefused("these are not 24 valid BIP-39 seed words: a word is misspelt, missing or out of place")
+        self._root = SLIP10.from_seed(Mnemonic.to_seed(words, ""), curve_name="ed25519")
+        self.identity = self._derive(f"{_ROOT}/0'")
+        self.account = self._derive(f"{_ROOT}/1'")
+
+    def channel(self, index: int) -> SigningKey:
+        """The key of the channel with this index, 0 .. 2^31-1."""
+        if not 0 <= index < 2**31:
+            raise KeyRefused(f"channel key index {index} is outside 0 .. 2^31-1")
+        return self._derive(f"{_ROOT}/2'/{index}'")
+
+    def _derive(self, path: str) -> SigningKey:
+        return SigningKey(self._root.get_privkey_from_path(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A node (`prefix` cp) or a ledger (`prefix` cpl) and where it listens."""
+
+    prefix: str
+    key: bytes
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{encode_id(self.prefix, self.key)}@{host}:{self.port}"
+
+
+NODE_PREFIX: Final = "cp"
+LEDGER_PREFIX: Final = "cpl"
+
+
+def encode_id(prefix: str, key: bytes) -> str:
+    """A public key as bech32m text: prefix, `1`, version 1, 32 bytes, checksum (spec S-7)."""
+    return str(bech32m.encode(prefix, _KEY_VERSION, key))
+
+
+def decode_id(prefix: str, text: str) -> bytes:
+    """The public key in a bech32m id; raises AddressError for typing errors and bad keys."""
+    what = "ledger" if prefix == LEDGER_PREFIX else "node"
+    if not text.startswith(f"{prefix}1"):
+        raise AddressError(f"{text!r} is no {what} id: it must begin with {prefix}1")
+    try:
+        decoded = bech32m.decode(prefix, text)
+    except (ValueError, KeyError, IndexError) as error:
+        raise AddressError(f"{text!r} is no {what} id: mistyped or cut off ({error})") from None
+    if decoded.witver != _KEY_VERSION or len(decoded.witprog) != 32:
+        raise AddressError(f"{text!r} is no {what} id of this version")
+    try:
+        return check_public_key(bytes(decoded.witprog))
+    except KeyRefused as error:
+        raise AddressError(f"{text!r}: {error}") from None
+
+
+def parse_address(prefix: str, text: str) -> Address:
+    """The address in `cp1...@host:port` (or `cpl1...@host:port`); raises AddressError."""
+    name, at, place = text.partition("@")
+    if not at:
+        raise AddressError(f"{text!r} lacks '@host:port' after the id")
+    host, colon, port = place.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
+        raise AddressError(f"{text!r}: after '@' comes host:port with a port 1 .. 65535")
+    return Address(prefix, decode_id(prefix, name), host, int(port))

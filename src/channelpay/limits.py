@@ -1,0 +1,125 @@
+"""Every bound of channelpay, each with its reason. Spec: the tables of chapters 4 to 8.
+
+Names end in their unit. A bound that travels or that both sides must agree on is part of the
+protocol; the others are this implementation's own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- Numbers (spec M-1) --------------------------------------------------------------------
+MAX_UNITS: Final = 2**63 - 1
+"""Largest amount, counter or sum: what a SQLite or PostgreSQL integer holds."""
+
+MAX_ASSET_SCALE: Final = 18
+"""Decimal places of an asset; 10^18 units still leave nine whole ones below MAX_UNITS."""
+
+MAX_ASSET_CODE: Final = 12
+"""Characters of an asset's code: long enough for any ticker, short enough for a table."""
+
+# --- Frames (spec T-2) ---------------------------------------------------------------------
+FRAME_HEADER_BYTES: Final = 5
+MAX_FRAME_BEFORE_AUTH: Final = 4 * 1024
+"""A stranger may make us hold this much."""
+
+MAX_FRAME: Final = 128 * 1024
+"""One full batch (98,304 bytes of records and 16 KiB of memos) with room to spare."""
+
+MAX_CONTROL_FRAME: Final = 1024 * 1024
+"""The local socket serves its owner: larger answers, fewer round trips."""
+
+# --- Batches (spec S-8) --------------------------------------------------------------------
+RECORD_BYTES: Final = 24
+MAX_BATCH: Final = 4096
+"""Payments in one link: with 24 bytes each, the largest that fits a frame well."""
+
+MAX_MEMO_BYTES: Final = 256
+MAX_MEMOS_BYTES: Final = 16 * 1024
+
+# --- Handshake and connections (spec T-9) --------------------------------------------------
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""From accept to AUTH, one deadline for all of it: a slow stranger costs ten seconds."""
+
+MAX_PENDING_HANDSHAKES: Final = 64
+MAX_PENDING_PER_ADDRESS: Final = 16
+"""Strangers at one time, in all and from one address."""
+
+MAX_CONNECTIONS: Final = 16_384
+PING_INTERVAL_S: Final = 15.0
+PING_TIMEOUT_S: Final = 30.0
+"""A silent peer is dropped after this; below any sensible dispute window."""
+
+MAX_OUTGOING_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that wait for a peer that does not read, before its connection is dropped."""
+
+RECONNECT_MIN_S: Final = 0.2
+RECONNECT_MAX_S: Final = 60.0
+RECONNECT_RESET_S: Final = 30.0
+"""Back-off of a lost peer: doubles from the first to the second, reset once connected this long."""
+
+MAX_VERSIONS: Final = 8
+MAX_FEATURES: Final = 32
+MAX_LEDGERS: Final = 8
+MAX_AGENT_BYTES: Final = 64
+MAX_TEXT_BYTES: Final = 256
+
+# --- Channels (spec C-3) -------------------------------------------------------------------
+MIN_WINDOW_S: Final = 10
+"""A dispute window must let a restarted node answer; ten seconds serves tests and demos on one machine."""
+
+DEFAULT_WINDOW_S: Final = 86_400
+MAX_WINDOW_S: Final = 30 * 86_400
+"""136 years would be a prison; a month is as long as anyone has asked for."""
+
+DEFAULT_MAX_UNACKED: Final = 65_536
+"""Payments in flight: sixteen full batches keep a link busy while the payee commits."""
+
+MAX_MAX_UNACKED: Final = 1_048_576
+"""24 MiB of records that a payer must keep for a resend."""
+
+MAX_QUEUED_PAYMENTS: Final = 65_536
+"""Payments that wait for a flush on one channel before `pay` itself waits."""
+
+DUPLICATE_WINDOW_BATCHES: Final = 64
+"""Newest batches of the peer whose exact bytes can still be recognised when resent."""
+
+REMEMBERED_IDS: Final = 65_536
+"""Payment ids of one direction kept in memory; older ones are looked up in the store."""
+
+PAYMENT_ID_HORIZON_S: Final = 86_400
+"""An id whose time stamp is older is refused as expired: the store need not look further back."""
+
+PAYMENT_ID_FUTURE_S: Final = 3_600
+"""An id stamped further ahead than this comes from a broken clock."""
+
+FINAL_EXPIRY_S: Final = 3_600
+"""FINAL and WITHDRAW agreements live at most this long (spec X-6)."""
+
+ANSWER_TIMEOUT_S: Final = 30.0
+"""Every wait on a peer's answer: ACCEPT, ACK, SHUTDOWN, FINAL, WITHDRAW-OK."""
+
+MAX_RECORDS_BATCHES: Final = 4096
+"""Batches in one RECORDS message: `max_batch = 1` makes batches of 24 bytes."""
+
+MAX_CHANNELS_PER_PEER: Final = 16
+"""Default of the policy: a stranger that opens channels makes us store them for ever."""
+
+# --- Ledger (spec L-2) ---------------------------------------------------------------------
+MAX_BLOB_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 96 * 1024
+MAX_REQUEST_LIFE_S: Final = 3_600
+"""How far ahead valid_until may lie: outcomes are stored until then."""
+
+RESPOND_STATES: Final = 2
+"""States in one close or respond: the newest held and the ledger-only one (spec X-4)."""
+
+RESTART_GRACE_S: Final = 600
+"""After an outage every open dispute has at least min(window, this) left."""
+
+LEDGER_REQUEST_TIMEOUT_S: Final = 20.0
+MAX_PAGE: Final = 256
+"""Rows in one answer to a listing."""
+
+MAX_REQUESTS_IN_FLIGHT: Final = 1024
+"""Requests of one connection that the ledger has read and not answered."""
