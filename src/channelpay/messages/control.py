@@ -113,7 +113,21 @@ class Paid(Message):
     repeated: Flag
 
 
-CONTROL_MESSAGES: dict[int, type[Message]] = {kind.TYPE: kind for kind in (Call, Result, Failed, PayOne, PayMany, Paid)}
+@record
+class Cancel(Message):
+    """The caller no longer waits for this call: a wait (Payments, CloseChannel) ends, nothing is undone.
+
+    The daemon need not answer the call any more; an answer under way does no harm. Payments are
+    not cancelled: what was queued is paid.
+    """
+
+    TYPE: ClassVar[int] = 0xA6
+    call_id: U64
+
+
+CONTROL_MESSAGES: dict[int, type[Message]] = {
+    kind.TYPE: kind for kind in (Call, Result, Failed, PayOne, PayMany, Paid, Cancel)
+}
 
 
 def decode(kind: int, payload: bytes) -> Message:
@@ -214,13 +228,18 @@ class ChannelOne(Record):
 
 @record
 class PeerInfo(Record):
-    """A peer with whom this node has a channel or a connection."""
+    """A peer with whom this node has a connection, or has or had a channel.
+
+    `sent_bytes` and `received_bytes` count the frames of all its connections since the daemon started.
+    """
 
     node_id: Key
     address: Annotated[str, text(400)]
     connected: Flag
     connected_since: Time
     channels: U32
+    sent_bytes: Count
+    received_bytes: Count
 
 
 @record
@@ -354,7 +373,10 @@ class ShowChannel(Method):
 
 @record
 class OpenChannel(Method):
-    """Open to the node at `peer` (cp1...@host:port) and wait until both may pay."""
+    """Open to the node at `peer` (cp1...@host:port) and wait until both may pay.
+
+    `window_s` or `max_batch` 0 stands for this node's own default.
+    """
 
     NAME: ClassVar[str] = "open"
     RESULT: ClassVar[type[Record]] = ChannelOne
