@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from channelpay.errors import AmountError
+from channelpay.errors import AmountError, shown
 from channelpay.limits import MAX_ASSET_CODE, MAX_ASSET_SCALE, MAX_UNITS
 
 _CODE = re.compile(rf"[A-Z][A-Z0-9]{{0,{MAX_ASSET_CODE - 1}}}", re.ASCII)
@@ -21,10 +21,15 @@ def checked(units: int) -> int:
     return units
 
 
+def is_code(code: str) -> bool:
+    """Whether `code` may name an asset: A-Z and 0-9, a letter first, at most 12 (spec M-3)."""
+    return _CODE.fullmatch(code) is not None
+
+
 def check_code(code: str) -> str:
-    """`code` itself if it may name an asset: A-Z and 0-9, a letter first, at most 12 (spec M-3)."""
-    if not _CODE.fullmatch(code):
-        raise AmountError(f"{code!r} is no asset code: use A-Z and 0-9, a letter first, at most {MAX_ASSET_CODE}")
+    """`code` itself if it may name an asset (spec M-3); raises AmountError otherwise."""
+    if not is_code(code):
+        raise AmountError(f"{shown(code)} is no asset code: use A-Z and 0-9, a letter first, at most {MAX_ASSET_CODE}")
     return code
 
 
@@ -39,15 +44,15 @@ class Asset:
 
     def __post_init__(self) -> None:
         check_code(self.code)
-        if not 0 <= self.scale <= MAX_ASSET_SCALE:
-            raise AmountError(f"scale {self.scale} of {self.code} is outside 0 .. {MAX_ASSET_SCALE}")
+        if type(self.scale) is not int or not 0 <= self.scale <= MAX_ASSET_SCALE:
+            raise AmountError(f"scale {self.scale!r} of {self.code} is no integer 0 .. {MAX_ASSET_SCALE}")
 
 
 def split_amount(text: str) -> tuple[str, str]:
     """(number, asset code) of a text such as `"0.0001 USD"`; raises AmountError."""
     parts = text.split(" ")
     if len(parts) != 2:
-        raise AmountError(f"{text!r} is no amount: write a number, one space and an asset, such as '0.0001 USD'")
+        raise AmountError(f"{shown(text)} is no amount: write a number, one space and an asset, such as '0.0001 USD'")
     return parts[0], check_code(parts[1])
 
 
@@ -59,24 +64,24 @@ def parse_amount(text: str, asset: Asset) -> int:
     """
     number, code = split_amount(text)
     if code != asset.code:
-        raise AmountError(f"{text!r} is in {code}; this needs {asset.code}")
+        raise AmountError(f"{shown(text)} is in {code}; this needs {asset.code}")
     return parse_number(number, asset)
 
 
 def parse_number(number: str, asset: Asset) -> int:
     """Units in a bare decimal number such as `"0.0001"`; raises AmountError."""
     if number[:1] in {"+", "-"}:
-        raise AmountError(f"{number!r} has a sign; amounts are written without one")
+        raise AmountError(f"{shown(number)} has a sign; amounts are written without one")
     match = _NUMBER.fullmatch(number)
     if match is None:
         raise AmountError(
-            f"{number!r} is no plain decimal number: digits 0-9, no leading zeros, at most one point, "
+            f"{shown(number)} is no plain decimal number: digits 0-9, no leading zeros, at most one point, "
             "with digits on both sides of it"
         )
     whole, decimals = match[1], match[2] or ""
     if len(decimals) > asset.scale:
         raise AmountError(
-            f"{number!r} has {len(decimals)} decimals; {asset.code} has {asset.scale}: "
+            f"{shown(number)} has {len(decimals)} decimals; {asset.code} has {asset.scale}: "
             f"its smallest unit is {format_units(1, asset)}"
         )
     if len(whole) > 19:  # before int(): a million digits would cost quadratic time

@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from channelpay.amounts import checked
 from channelpay.codec import pack, unpack
-from channelpay.errors import ErrorCode, RemoteError
-from channelpay.limits import MAX_MEMO_BYTES, MAX_MEMOS_BYTES, MAX_UNITS, RECORD_BYTES
+from channelpay.errors import AmountError, ErrorCode, LocalError, Reason, RemoteError
+from channelpay.limits import MAX_BATCH, MAX_MEMO_BYTES, MAX_MEMOS_BYTES, MAX_UNITS, RECORD_BYTES
 
 NO_ID: Final = bytes(16)
 """The payment id of a payment without one."""
@@ -21,7 +22,14 @@ _RECORD: Final = struct.Struct(">Q16s")
 
 
 def pack_record(amount: int, payment_id: bytes = NO_ID) -> bytes:
-    """24 bytes: amount u64 (at least 1), payment id."""
+    """24 bytes: amount u64, payment id (spec S-20).
+
+    Raises AmountError unless the amount is 1 .. 2^63-1 units, LocalError unless the id has 16 bytes.
+    """
+    if checked(amount) == 0:
+        raise AmountError("a payment is at least one unit")
+    if len(payment_id) != len(NO_ID):  # struct would cut or fill it
+        raise LocalError(Reason.USAGE, f"a payment id has {len(NO_ID)} bytes, not {len(payment_id)}")
     return _RECORD.pack(amount, payment_id)
 
 
@@ -91,8 +99,21 @@ def smallest_amount(records: bytes) -> int:
 
 
 def pack_memos(memos: list[tuple[int, bytes]]) -> bytes:
-    """Memos of a batch: empty, or one msgpack array of [index, bytes], index strictly rising (spec S-21)."""
-    return pack([[index, memo] for index, memo in memos]) if memos else b""
+    """Memos of a batch: empty, or one msgpack array of [index, bytes] (spec S-21).
+
+    Raises LocalError unless indexes rise strictly, each memo has 1 .. 256 bytes and all fit 16 KiB.
+    """
+    last = -1
+    for index, memo in memos:
+        if not last < index < MAX_BATCH:
+            raise LocalError(Reason.USAGE, f"memo indexes rise strictly within a batch; {index} after {last} does not")
+        if not 1 <= len(memo) <= MAX_MEMO_BYTES:
+            raise LocalError(Reason.USAGE, f"a memo has 1 .. {MAX_MEMO_BYTES} bytes, not {len(memo)}")
+        last = index
+    packed = pack([[index, memo] for index, memo in memos]) if memos else b""
+    if len(packed) > MAX_MEMOS_BYTES:
+        raise LocalError(Reason.USAGE, f"the memos of one batch have {len(packed)} bytes; at most {MAX_MEMOS_BYTES}")
+    return packed
 
 
 def parse_memos(data: bytes, count: int) -> list[tuple[int, bytes]]:
@@ -103,7 +124,11 @@ def parse_memos(data: bytes, count: int) -> list[tuple[int, bytes]]:
         raise RemoteError(ErrorCode.BAD_BATCH, f"memos above {MAX_MEMOS_BYTES} bytes")
     pairs: list[tuple[int, bytes]] = []
     last = -1
-    for pair in unpack(data):
+    try:
+        found = unpack(data)
+    except RemoteError as error:  # the frame itself is sound: only this batch is not
+        raise RemoteError(ErrorCode.BAD_BATCH, f"memos: {error.text}") from None
+    for pair in found:
         if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not bytes:
             raise RemoteError(ErrorCode.BAD_BATCH, "a memo is [index, bytes]")
         index, memo = pair

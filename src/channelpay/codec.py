@@ -1,8 +1,9 @@
-"""The only door to msgpack: one value, one encoding. Spec T-3.
+"""The only door to msgpack: one value, one encoding. Spec W-2 to W-4.
 
-Decoding is strict. The unpacker is given every bound beforehand, and what it returns is encoded
-again and compared, so non-minimal integers, map keys, extension types and trailing bytes have no
-second spelling. Types are checked by `messages.schema`.
+Decoding is strict. The unpacker is given every bound beforehand and refuses maps and extension types,
+and what it returns is encoded again and compared, so that no integer, length or text has a second
+spelling. Which type stands where is checked by `messages.schema`; no field there takes a float or
+a boolean.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from typing import Any
 import msgpack
 
 from channelpay.errors import ErrorCode, RemoteError
+from channelpay.limits import MAX_ARRAY_ITEMS
 
 
 def pack(value: Any) -> bytes:
     """The one encoding of `value`: lists, ints, bytes, text, None."""
     packed: bytes = msgpack.packb(value, use_bin_type=True)
     return packed
+
+
+def _refused(*_: object) -> Any:
+    """In place of a map or an extension type, also of an empty one, which no length bound stops."""
+    raise ValueError("a type that does not travel")
 
 
 def unpack(data: bytes) -> list[Any]:
@@ -31,9 +38,11 @@ def unpack(data: bytes) -> list[Any]:
             strict_map_key=True,
             max_str_len=size,
             max_bin_len=size,
-            max_array_len=size,
+            max_array_len=min(size, MAX_ARRAY_ITEMS),
             max_map_len=0,
             max_ext_len=0,
+            object_hook=_refused,
+            ext_hook=_refused,
         )
     # msgpack raises its own tree, ValueError and its children, and RecursionError on deep nesting
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError, OverflowError) as error:

@@ -23,7 +23,7 @@ class Effect(Enum):
 
 
 class ErrorCode(IntEnum):
-    """Codes of the ERROR message (spec chapter 9, table 1). The number is what travels."""
+    """Codes of the ERROR message (spec E-1). The number is what travels."""
 
     effect: Effect
 
@@ -68,7 +68,7 @@ class ErrorCode(IntEnum):
     BALANCE = 47, Effect.SUSPEND  # the payer's balance would be below zero
     LIMIT_EXCEEDED = 48, Effect.SUSPEND  # beyond the limits agreed at OPEN
     RESERVED_FIELD = 49, Effect.SUSPEND  # L or R is not zero
-    OVERFLOW = 50, Effect.SUSPEND  # a sum above 2^63-1
+    OVERFLOW = 50, Effect.SUSPEND  # a sum or half that no payments give: above 2^63-1, total < n
     BAD_BATCH = 51, Effect.SUSPEND  # records or memos that break their shape
     ONE_WAY = 52, Effect.SUSPEND  # party 1 paid on a one_way channel
     FINAL_MISMATCH = 53, Effect.SUSPEND
@@ -108,6 +108,11 @@ class Reason(StrEnum):
     TIMED_OUT = "timed-out"
     STOPPING = "node-stopping"
     UNKNOWN_PAYMENT = "unknown-payment"
+
+
+def shown(text: str, most: int = 80) -> str:
+    """`text` quoted for a message: at most `most` characters of it, unprintable ones escaped."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}..."
 
 
 class ChannelpayError(Exception):

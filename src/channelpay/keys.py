@@ -1,10 +1,11 @@
-"""Seed words to keys, and the names of nodes and ledgers. Spec chapter 3, sections 3 and 4.
+"""Seed words to keys, and the names of nodes, ledgers and accounts. Spec S-5 to S-7 and S-25.
 
 The only door to `mnemonic`, `slip10` and `bech32m`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +14,14 @@ from mnemonic import Mnemonic
 from slip10 import SLIP10
 
 from channelpay.crypto import SigningKey, check_public_key
-from channelpay.errors import AddressError, KeyRefused
+from channelpay.errors import AddressError, KeyRefused, shown
 
 _WORDS: Final = Mnemonic("english")
 _ROOT: Final = "m/7668'"
+_PLACE: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?)\]|(?P<name>[A-Za-z0-9._-]{1,253})):(?P<port>[1-9][0-9]{0,4})",
+    re.ASCII,
+)
 _KEY_VERSION: Final = 1  # witness version of the BIP-350 shape; 1 says: an Ed25519 key of 32 bytes
 
 
@@ -44,8 +49,8 @@ class Keyring:
 
     def channel(self, index: int) -> SigningKey:
         """The key of the channel with this index, 0 .. 2^31-1."""
-        if not 0 <= index < 2**31:
-            raise KeyRefused(f"channel key index {index} is outside 0 .. 2^31-1")
+        if type(index) is not int or not 0 <= index < 2**31:
+            raise KeyRefused(f"channel key index {index!r} is outside 0 .. 2^31-1")
         return self._derive(f"{_ROOT}/2'/{index}'")
 
     def _derive(self, path: str) -> SigningKey:
@@ -68,38 +73,45 @@ class Address:
 
 NODE_PREFIX: Final = "cp"
 LEDGER_PREFIX: Final = "cpl"
+ACCOUNT_PREFIX: Final = "cpa"
+_WHAT: Final = {NODE_PREFIX: "node", LEDGER_PREFIX: "ledger", ACCOUNT_PREFIX: "account"}
 
 
 def encode_id(prefix: str, key: bytes) -> str:
     """A public key as bech32m text: prefix, `1`, version 1, 32 bytes, checksum (spec S-7)."""
+    if len(key) != 32:
+        raise KeyRefused(f"a public key has 32 bytes, not {len(key)}")
     return str(bech32m.encode(prefix, _KEY_VERSION, key))
 
 
 def decode_id(prefix: str, text: str) -> bytes:
     """The public key in a bech32m id; raises AddressError for typing errors and bad keys."""
-    what = "ledger" if prefix == LEDGER_PREFIX else "node"
+    what = _WHAT[prefix]
     if not text.startswith(f"{prefix}1"):
-        raise AddressError(f"{text!r} is no {what} id: it must begin with {prefix}1")
+        raise AddressError(f"{shown(text)} is no {what} id: it must begin with {prefix}1")
     try:
         decoded = bech32m.decode(prefix, text)
-    except (ValueError, KeyError, IndexError) as error:
-        raise AddressError(f"{text!r} is no {what} id: mistyped or cut off ({error})") from None
+    except ValueError:
+        raise AddressError(
+            f"{shown(text)} is no {what} id: a character is wrong, missing or too much (its checksum does not fit)"
+        ) from None
     if decoded.witver != _KEY_VERSION or len(decoded.witprog) != 32:
-        raise AddressError(f"{text!r} is no {what} id of this version")
+        raise AddressError(f"{shown(text)} is no {what} id of this version")
     try:
         return check_public_key(bytes(decoded.witprog))
     except KeyRefused as error:
-        raise AddressError(f"{text!r}: {error}") from None
+        raise AddressError(f"{shown(text)}: {error}") from None
 
 
 def parse_address(prefix: str, text: str) -> Address:
-    """The address in `cp1...@host:port` (or `cpl1...@host:port`); raises AddressError."""
+    """The address in `cp1...@host:port` (or `cpl1...@host:port`, spec S-25); raises AddressError."""
     name, at, place = text.partition("@")
     if not at:
-        raise AddressError(f"{text!r} lacks '@host:port' after the id")
-    host, colon, port = place.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
-        raise AddressError(f"{text!r}: after '@' comes host:port with a port 1 .. 65535")
-    return Address(prefix, decode_id(prefix, name), host, int(port))
+        raise AddressError(f"{shown(text)} lacks '@host:port' after the id")
+    match = _PLACE.fullmatch(place)
+    if match is None or int(match["port"]) > 65535:
+        raise AddressError(
+            f"{shown(text)}: after '@' comes host:port, a port 1 .. 65535 without leading zeros; "
+            "an IPv6 address stands in brackets"
+        )
+    return Address(prefix, decode_id(prefix, name), match["v6"] or match["name"], int(match["port"]))

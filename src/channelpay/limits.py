@@ -29,7 +29,11 @@ MAX_FRAME: Final = 128 * 1024
 MAX_CONTROL_FRAME: Final = 1024 * 1024
 """The local socket serves its owner: larger answers, fewer round trips."""
 
-# --- Batches (spec S-8) --------------------------------------------------------------------
+MAX_ARRAY_ITEMS: Final = 4096
+"""Items of any array that travels (spec W-4). A decoder makes room for as many items as an array's header
+claims, once for each level of nesting, before it sees the first of them."""
+
+# --- Batches (spec S-20) --------------------------------------------------------------------
 RECORD_BYTES: Final = 24
 MAX_BATCH: Final = 4096
 """Payments in one link: with 24 bytes each, the largest that fits a frame well."""

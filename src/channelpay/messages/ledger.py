@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from channelpay.amounts import is_code
 from channelpay.codec import pack, unpack
 from channelpay.errors import ErrorCode, RemoteError
-from channelpay.limits import MAX_ASSET_CODE, MAX_PAGE, MAX_UNITS, RESPOND_STATES
+from channelpay.limits import MAX_ASSET_CODE, MAX_ASSET_SCALE, MAX_PAGE, MAX_UNITS, RESPOND_STATES
 from channelpay.messages.schema import (
     U8,
     U16,
     U32,
     AssetId,
     Count,
+    Field,
     HalfBytes,
     Hash,
     Id,
@@ -38,6 +40,9 @@ from channelpay.messages.schema import (
 )
 
 Code = Annotated[str, text(MAX_ASSET_CODE)]
+"""An asset's code as somebody asks for it: whether it is one (spec M-3) is for the ledger to answer by name."""
+AssetCode = Annotated[str, Field(lambda value: type(value) is str and is_code(value), "an asset code")]
+AssetScale = Annotated[int, uint(MAX_ASSET_SCALE)]
 
 
 class Operation(Record):
@@ -284,8 +289,8 @@ class AssetView(Record):
     """A registered asset."""
 
     asset_id: AssetId
-    code: Code
-    scale: U8
+    code: AssetCode
+    scale: AssetScale
     issuer: Key
 
 

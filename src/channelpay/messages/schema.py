@@ -1,4 +1,4 @@
-"""Records that travel: positional msgpack arrays with exact types. Spec T-3.
+"""Records that travel: positional msgpack arrays with exact types. Spec W-5 and W-6.
 
 A record is a frozen dataclass whose annotations carry the check of each field::
 
@@ -74,7 +74,7 @@ class _Array(Field):
     def __init__(self, inner: Field, most: int, least: int = 0) -> None:
         super().__init__(
             lambda value: type(value) is list and least <= len(value) <= most,
-            f"an array of {least} to {most} items",
+            f"an array of {least} to {most}, each {inner.expected}",
         )
         self.inner = inner
 
@@ -87,7 +87,8 @@ class _Array(Field):
 
 def uint(most: int) -> Field:
     """An unsigned integer 0 .. most; a bool is none."""
-    return Field(lambda value: type(value) is int and 0 <= value <= most, f"an integer 0 .. {most}")
+    bound = f"2^{most.bit_length()}-1" if most > 1 and most & (most + 1) == 0 else str(most)
+    return Field(lambda value: type(value) is int and 0 <= value <= most, f"an integer 0 .. {bound}")
 
 
 def blob(size: int) -> Field:
