@@ -27,7 +27,7 @@ class ErrorCode(IntEnum):
 
     effect: Effect
 
-    def __new__(cls, value: int, effect: Effect) -> ErrorCode:
+    def __new__(cls, value: int, effect: Effect = Effect.CLOSE) -> ErrorCode:
         member = int.__new__(cls, value)
         member._value_ = value
         member.effect = effect
@@ -46,6 +46,7 @@ class ErrorCode(IntEnum):
     TIMED_OUT = 10, Effect.CLOSE
     BUSY = 11, Effect.CLOSE
     STOPPING = 12, Effect.CLOSE  # the daemon is going down in good order
+    WRONG_ROLE = 13, Effect.CLOSE  # these two roles do not speak to each other
     # Answers to OPEN; `channel` carries the open_nonce.
     NOT_ACCEPTING = 20, Effect.RETRY
     ASSET_REFUSED = 21, Effect.RETRY

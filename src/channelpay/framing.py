@@ -30,7 +30,7 @@ class FrameBuffer:
         self.max_frame = max_frame
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take bytes as they came from the stream."""
         self._buffer += data
 

@@ -54,8 +54,15 @@ PING_INTERVAL_S: Final = 15.0
 PING_TIMEOUT_S: Final = 30.0
 """A silent peer is dropped after this; below any sensible dispute window."""
 
-MAX_OUTGOING_BYTES: Final = 4 * 1024 * 1024
-"""Bytes that wait for a peer that does not read, before its connection is dropped."""
+MAX_OUTGOING_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that wait for a peer that does not read, before its connection is dropped. DEFAULT_MAX_UNACKED payments
+in batches of one, all sent again after a reconnection, are 10 MiB."""
+
+MAX_INCOMING_BYTES: Final = 1024 * 1024
+"""Bytes read and not yet taken by the application; above it the peer must wait."""
+
+LINGER_TIMEOUT_S: Final = 1.0
+"""How long a closing connection may take to deliver what is queued and the ERROR."""
 
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 60.0
@@ -102,6 +109,18 @@ FINAL_EXPIRY_S: Final = 3_600
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """Every wait on a peer's answer: ACCEPT, ACK, SHUTDOWN, FINAL, WITHDRAW-OK."""
+
+CLOSE_TIMEOUT_S: Final = 120.0
+"""A cooperative close that is not through by then becomes a unilateral one: the peer is gone."""
+
+FINAL_SUBMIT_DELAY_S: Final = 5.0
+"""Party 1 leaves the submission of FINAL to party 0 this long: one transaction instead of two."""
+
+CLAIM_WAIT_S: Final = 600.0
+"""Party 1 of a one-way channel waits this long after a start for REESTABLISH (spec X-11)."""
+
+MAX_HELD_BACK: Final = 70_000
+"""Messages of one channel that wait for a reading of the ledger: an honest peer's whole window at max_batch 1."""
 
 MAX_RECORDS_BATCHES: Final = 4096
 """Batches in one RECORDS message: `max_batch = 1` makes batches of 24 bytes."""
