@@ -140,6 +140,12 @@ RESPOND_STATES: Final = 2
 RESTART_GRACE_S: Final = 600
 """After an outage every open dispute has at least min(window, this) left."""
 
+OUTAGE_S: Final = 3
+"""A ledger's clock that leaps by more than this was away: three times its tick, a third of the least window."""
+
+LEDGER_TICK_S: Final = 1.0
+"""How often an idle ledger stores its clock and settles what is due."""
+
 LEDGER_REQUEST_TIMEOUT_S: Final = 20.0
 MAX_PAGE: Final = 256
 """Rows in one answer to a listing."""

@@ -369,7 +369,10 @@ class ChannelPage(Record):
 
 @record
 class JournalEntry(Record):
-    """One movement that touched the account: who with, how much in or out, and why."""
+    """One movement that touched the account: who with (`subject`), how much in or out, and why.
+
+    `subject` is the channel, the other account, or for issue and redeem the asset id and 16 zero bytes.
+    """
 
     number: Count
     time: Time
@@ -386,3 +389,10 @@ class JournalPage(Record):
 
     entries: Annotated[tuple[JournalEntry, ...], array(nested(JournalEntry), MAX_PAGE)]
     more: Annotated[int | None, optional(uint(MAX_UNITS))]
+
+
+@record
+class Refusal(Record):
+    """The body of a RESPONSE whose outcome is not 0: details for people."""
+
+    text: Text
