@@ -80,6 +80,12 @@ class ErrorCode(IntEnum):
     HISTORY_PRUNED = 58, Effect.RETRY
 
 
+def code_name(value: int) -> str:
+    """The name of a wire code for people; unknown ones by their number."""
+    member = ErrorCode._value2member_map_.get(value)
+    return member.name.lower() if isinstance(member, ErrorCode) else f"code {value}"
+
+
 class Reason(StrEnum):
     """Why a local request was refused (spec N-7). The value is what programs see."""
 

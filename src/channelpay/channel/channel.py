@@ -1,0 +1,280 @@
+"""The step: one input on one channel, its effects out. Spec chapter 6.
+
+Inputs are a connection, messages, a reading of the ledger, an operator's wish, or time alone; after
+each the channel advances: it flushes, shuts down, answers a dispute. Every function takes `Effects`
+to fill and raises RemoteError for the peer's faults, LocalError for our caller's.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from channelpay.channel import closing, payments, reestablish, withdrawals
+from channelpay.channel.closing import Now
+from channelpay.channel.effects import ChangedNote, Effects, Queued
+from channelpay.channel.state import Channel, Held, Phase, Reading
+from channelpay.channel.transitions import LEGAL, Move
+from channelpay.crypto import verify
+from channelpay.errors import BadSignature, Effect, ErrorCode, RemoteError
+from channelpay.limits import ANSWER_TIMEOUT_S, FINAL_SUBMIT_DELAY_S, MAX_HELD_BACK
+from channelpay.messages import peer
+from channelpay.messages.ledger import SETTLED
+from channelpay.messages.peer import Ack, Message, Pay
+from channelpay.statements import ZERO_HALF, state_bytes
+
+_REESTABLISHED_PHASES = (Phase.FUNDED, Phase.OPEN, Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING)
+_NEEDS_LIVE = (Pay, Ack, peer.Shutdown, peer.Final, peer.WithdrawAsk, peer.WithdrawOk, peer.WithdrawNo)
+_KEEPS_ORDER = (Pay, Ack, peer.Shutdown, peer.Final)
+"""What must keep its order behind a PAY that waits for a reading of the ledger."""
+
+
+# --- The connection ----------------------------------------------------------------------------
+
+
+def connected(c: Channel, now: Now, fx: Effects) -> None:
+    """A new connection to the peer: REESTABLISH goes first (spec C-20)."""
+    disconnected(c)
+    c.connected = True
+    if c.phase in _REESTABLISHED_PHASES:
+        fx.messages.append(reestablish.build(c))
+    elif c.phase == Phase.ACCEPTED:
+        fx.read_ledger = True
+    advance(c, now, fx)
+
+
+def disconnected(c: Channel) -> None:
+    """The connection is gone, and with it all that was said only on it."""
+    c.connected = c.live = c.ack_due = c.shutdown_sent = c.final_sent = c.awaiting_reading = False
+    c.suspended = ""
+    c.peer_last_n = None
+    c.held_back.clear()
+    c.waiting_since = None
+
+
+def suspend(c: Channel, why: str) -> None:
+    """An ERROR named this channel: it stands still until the next connection (spec E-2)."""
+    c.suspended = why
+    c.held_back.clear()
+
+
+# --- Messages ----------------------------------------------------------------------------------
+
+
+def receive(c: Channel, messages: list[Message], now: Now, fx: Effects) -> None:
+    """Messages of this channel in the order they came. Raises RemoteError; what came before it counts."""
+    try:
+        _receive(c, messages, now, fx)
+    except RemoteError as error:
+        error.channel = c.channel_id
+        suspend(c, str(error))
+        raise
+    finally:
+        advance(c, now, fx)
+
+
+def _receive(c: Channel, messages: list[Message], now: Now, fx: Effects) -> None:
+    """Messages held back before come first; what must wait now is held back in order (spec C-18)."""
+    waiting = c.held_back + messages
+    c.held_back = []
+    index = 0
+    while index < len(waiting) and not c.suspended:
+        message = waiting[index]
+        if _judge(c, message) is Move.IGNORE:
+            index += 1
+        elif isinstance(message, _KEEPS_ORDER) and (c.held_back or _must_wait(c, now)):
+            c.held_back.append(message)
+            index += 1
+        elif isinstance(message, Pay | Ack):
+            index += _receive_run(c, waiting, index, fx)
+        else:
+            _take_or_decline(c, message, now, fx)
+            index += 1
+    if len(c.held_back) > MAX_HELD_BACK:
+        raise RemoteError(ErrorCode.LIMIT_EXCEEDED, "too many messages while the ledger cannot be read")
+    if c.held_back and not _must_wait(c, now):  # a message behind them brought what they waited for
+        _receive(c, [], now, fx)
+
+
+def _judge(c: Channel, message: Message) -> Move:
+    move = LEGAL.get((c.phase, c.side, type(message)))
+    if move is None:  # spec C-6
+        raise RemoteError(ErrorCode.ILLEGAL_NOW, f"{type(message).__name__} is not legal while {c.phase.name.lower()}")
+    if move is Move.TAKE and isinstance(message, _NEEDS_LIVE) and not c.live:
+        raise RemoteError(ErrorCode.UNEXPECTED, f"{type(message).__name__} before REESTABLISH")
+    return move
+
+
+def _must_wait(c: Channel, now: Now) -> bool:
+    return now.stale or c.awaiting_reading or not c.resolved
+
+
+def _receive_run(c: Channel, messages: list[Message], start: int, fx: Effects) -> int:
+    """PAYs and ACKs in a row from `start`; how many were taken."""
+    end = start
+    while end < len(messages) and isinstance(messages[end], Pay | Ack):
+        end += 1
+    taken, error = payments.receive_run(c, cast("list[Pay | Ack]", messages[start:end]), fx)
+    if error is not None:
+        # Spec C-18: for balance a PAY is refused only after a reading of the ledger made since it came.
+        if error.code != ErrorCode.BALANCE or c.reading_is_newer:
+            raise error
+        c.awaiting_reading = True
+        fx.read_ledger = True
+    if taken:
+        c.reading_is_newer = False
+    return taken
+
+
+def _take_or_decline(c: Channel, message: Message, now: Now, fx: Effects) -> None:
+    try:
+        _take(c, message, now, fx)
+    except RemoteError as error:
+        if error.code.effect is not Effect.RETRY:
+            raise
+        fx.messages.append(peer.Error(int(error.code), c.channel_id, error.text))
+
+
+def _take(c: Channel, message: Message, now: Now, fx: Effects) -> None:
+    match message:
+        case peer.Funded() | peer.TopupHint():
+            fx.read_ledger = True
+        case peer.Ready():
+            _receive_ready(c, message, fx)
+        case peer.Reestablish():
+            _receive_reestablish(c, message, now, fx)
+        case peer.Recall():
+            reestablish.answer_recall(c, message, fx)
+        case peer.PastRecords():
+            reestablish.receive_records(c, message, fx)
+        case peer.Shutdown():
+            closing.receive_shutdown(c, message, now, fx)
+        case peer.Final():
+            closing.receive_final(c, message, now, fx)
+        case peer.WithdrawAsk():
+            withdrawals.receive_ask(c, message, now, fx)
+        case peer.WithdrawOk():
+            withdrawals.receive_ok(c, message, fx)
+        case peer.WithdrawNo():
+            withdrawals.receive_no(c, message, fx)
+        case _:
+            raise AssertionError(f"{type(message).__name__} is legal and has no rule")
+
+
+def _receive_ready(c: Channel, message: peer.Ready, fx: Effects) -> None:
+    """The peer's signature over STATE(0, 0) (spec C-7)."""
+    zero = state_bytes(c.channel_id, ZERO_HALF, ZERO_HALF)
+    try:
+        verify(c.peer_key, message.signature, zero)
+    except BadSignature:
+        raise RemoteError(ErrorCode.BAD_SIGNATURE, "READY is not signed by its sender") from None
+    payments.hold(c, Held(ZERO_HALF, ZERO_HALF, message.signature), fx)
+    _become_open(c, fx)
+
+
+def _become_open(c: Channel, fx: Effects) -> None:
+    if c.phase == Phase.FUNDED:
+        c.phase = Phase.OPEN
+        c.live = c.connected
+        c.reestablished = True
+        fx.save = True
+        fx.notes.append(ChangedNote(c.channel_id))
+
+
+def _receive_reestablish(c: Channel, message: peer.Reestablish, now: Now, fx: Effects) -> None:
+    if c.live:
+        raise RemoteError(ErrorCode.UNEXPECTED, "a second REESTABLISH on one connection")
+    reestablish.receive(c, message, fx)
+    if c.phase == Phase.ACCEPTED:
+        fx.read_ledger = True  # it holds my READY's counterpart already; the ledger decides
+        return
+    c.live = True
+    c.reestablished = True
+    _become_open(c, fx)
+    withdrawals.ask_again(c, fx)
+
+
+# --- The ledger --------------------------------------------------------------------------------
+
+
+def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effects) -> None:
+    """What this node has itself read of the channel, at ledger time `time`."""
+    if c.reading is not None and reading.number < c.reading.number:
+        return  # an answer that was overtaken by a newer one
+    if c.reading != reading:
+        c.reading = reading
+        fx.save = True
+        fx.notes.append(ChangedNote(c.channel_id))
+    if c.phase == Phase.ACCEPTED and reading.status != SETTLED:
+        _fund(c, fx)
+    withdrawals.follow_ledger(c, time, fx)
+    closing.follow_ledger(c, reading, now, fx)
+    if c.awaiting_reading:
+        c.awaiting_reading = False
+        c.reading_is_newer = True
+    if c.held_back:
+        receive(c, [], now, fx)
+    else:
+        advance(c, now, fx)
+
+
+def _fund(c: Channel, fx: Effects) -> None:
+    """The ledger opened the channel: my signature over STATE(0, 0) may go (spec C-7)."""
+    c.phase = Phase.FUNDED
+    fx.save = True
+    if c.connected:
+        if c.side == 0:
+            fx.messages.append(peer.Funded(c.channel_id))
+        fx.messages.append(peer.Ready(c.channel_id, c.sign_state(ZERO_HALF, ZERO_HALF)))
+    if c.held is not None or c.evidence is not None:
+        _become_open(c, fx)
+
+
+def abandon(c: Channel, fx: Effects) -> None:
+    """The ledger refused to open it."""
+    if c.phase == Phase.ACCEPTED:
+        c.phase = Phase.ABANDONED
+        fx.save = True
+        fx.notes.append(ChangedNote(c.channel_id))
+
+
+def answered(c: Channel, operation: str, now: Now, fx: Effects) -> None:
+    """The ledger answered a submission; what it changed comes as a reading."""
+    c.in_flight.discard(operation)
+    advance(c, now, fx)
+
+
+# --- Our side ----------------------------------------------------------------------------------
+
+
+def pay(c: Channel, items: list[Queued], now: Now) -> None:
+    """Queue payments; they leave with the next `advance`. Raises LocalError."""
+    payments.enqueue(c, items, now.stale)
+
+
+def advance(c: Channel, now: Now, fx: Effects) -> None:
+    """Everything that can be done now without another input."""
+    payments.flush(c, fx, now.stale)
+    closing.advance(c, now, fx)
+    withdrawals.advance(c, now, fx)
+    _watch_answer(c, now, fx)
+
+
+def _watch_answer(c: Channel, now: Now, fx: Effects) -> None:
+    """A peer that owes an ACK for too long loses the connection (spec C-19)."""
+    if not c.unacked or not c.live or c.suspended:
+        c.waiting_since = None
+    elif c.waiting_since is None or c.waiting_for_n != c.unacked[0].half.n:
+        c.waiting_since = now.clock
+        c.waiting_for_n = c.unacked[0].half.n
+    elif now.clock >= c.waiting_since + ANSWER_TIMEOUT_S:
+        fx.drop = f"no acknowledgement for {ANSWER_TIMEOUT_S:.0f} s"
+
+
+def next_deadline(c: Channel) -> float | None:
+    """When `advance` should be called even if nothing comes, on this process's clock."""
+    times = [closing.close_deadline(c)]
+    if c.waiting_since is not None:
+        times.append(c.waiting_since + ANSWER_TIMEOUT_S)
+    if c.phase == Phase.FINAL and c.closing_since is not None and c.side == 1 and "close_final" not in c.in_flight:
+        times.append(c.closing_since + FINAL_SUBMIT_DELAY_S)
+    return min((t for t in times if t is not None), default=None)

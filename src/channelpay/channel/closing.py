@@ -1,0 +1,265 @@
+"""Closing: together by FINAL, or alone by the newest state that the peer signed. Rules D7, D8. Spec chapter 7."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from channelpay.channel.effects import ChangedNote, Effects, FailedNote, OperatorNote, PaidNote, Queued, Submission
+from channelpay.channel.state import Channel, FinalAgreement, Held, Phase, Reading
+from channelpay.crypto import verify
+from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
+from channelpay.limits import CLAIM_WAIT_S, CLOSE_TIMEOUT_S, FINAL_EXPIRY_S, FINAL_SUBMIT_DELAY_S
+from channelpay.messages.ledger import CLOSING, SETTLED, Close, CloseFinal, CoSigned, Respond
+from channelpay.messages.peer import Final, Shutdown
+from channelpay.statements import final_bytes
+
+
+class Now(NamedTuple):
+    """The time of a step: this process's clock, the ledger's clock, and whether our reading of it is too old."""
+
+    clock: float
+    ledger: int
+    stale: bool
+
+
+# --- Together (D7) -----------------------------------------------------------------------------
+
+
+def ask(c: Channel, force: bool, now: Now, fx: Effects) -> None:
+    """The operator wants the channel closed; with `force` without the peer. Raises LocalError."""
+    if c.phase in (Phase.SETTLED, Phase.ABANDONED, Phase.ACCEPTED):
+        raise LocalError(Reason.NOT_OPEN, f"the channel is {c.phase.name.lower()}: there is nothing to close")
+    if force:
+        close_alone(c, now, fx)
+        return
+    if c.phase == Phase.FUNDED:
+        raise LocalError(Reason.NOT_OPEN, "the peer has not finished opening; close with force to get the deposit back")
+    c.close_asked = True
+    fx.save = True
+    if c.phase == Phase.OPEN:
+        _stop_paying(c, now, fx)
+
+
+def _stop_paying(c: Channel, now: Now, fx: Effects) -> None:
+    c.phase = Phase.SHUTDOWN
+    c.closing_since = now.clock
+    fx.save = True
+    fx.notes.append(ChangedNote(c.channel_id))
+
+
+def receive_shutdown(c: Channel, message: Shutdown, now: Now, fx: Effects) -> None:
+    """The peer pays no more (spec X-1)."""
+    if message.last_n != c.peer.n:
+        raise RemoteError(ErrorCode.GAP, f"SHUTDOWN after {message.last_n} payments; {c.peer.n} are held")
+    c.peer_last_n = message.last_n
+    if c.phase == Phase.OPEN:
+        _stop_paying(c, now, fx)
+
+
+def drained(c: Channel) -> bool:
+    """Everything paid is acknowledged and nothing more can come (spec X-2)."""
+    return (
+        c.shutdown_sent
+        and c.peer_last_n == c.peer.n
+        and c.acked == c.own
+        and not c.queue
+        and not c.ack_due
+        and c.resolved
+        and not c.suspended
+    )
+
+
+def advance(c: Channel, now: Now, fx: Effects) -> None:
+    """Whatever a closing channel can do now: SHUTDOWN, FINAL, submission, time-out."""
+    if c.phase in (Phase.SHUTDOWN, Phase.FINAL) and c.live and not c.suspended:
+        if not c.shutdown_sent and not c.queue and c.resolved:
+            c.shutdown_sent = True
+            fx.messages.append(Shutdown(c.channel_id, c.own.n))
+        if c.side == 0 and not c.final_sent and drained(c) and not (c.final and c.final.agreed):
+            _propose(c, now, fx)
+    if c.phase == Phase.FINAL and c.final and c.final.agreed:
+        _submit_final(c, now, fx)
+    if c.closing_since is None and c.phase in (Phase.SHUTDOWN, Phase.FINAL):
+        c.closing_since = now.clock
+    due = close_deadline(c)
+    if due is not None and now.clock >= due and may_close_alone(c, now):
+        fx.notes.append(OperatorNote(c.channel_id, "the cooperative close took too long; closing without the peer"))
+        close_alone(c, now, fx)
+    if c.phase == Phase.CLOSING:
+        _answer(c, now, fx)
+
+
+def close_deadline(c: Channel) -> float | None:
+    """When the cooperative close turns unilateral, on this process's clock."""
+    if c.phase not in (Phase.SHUTDOWN, Phase.FINAL) or c.closing_since is None:
+        return None
+    return c.closing_since + CLOSE_TIMEOUT_S
+
+
+def _propose(c: Channel, now: Now, fx: Effects) -> None:
+    """Party 0 signs FINAL; an unexpired one is sent again as it was (spec X-3)."""
+    half0, half1 = c.in_order(c.own, c.peer)
+    old = c.final
+    if old is None or old.expiry <= now.ledger:
+        expiry = now.ledger + FINAL_EXPIRY_S
+        signature = c.key.sign(final_bytes(c.channel_id, half0, half1, expiry))
+        c.final = FinalAgreement(half0, half1, expiry, signature, b"")
+        c.phase = Phase.FINAL
+        fx.save = True
+    assert c.final is not None
+    c.final_sent = True
+    fx.messages.append(Final(c.channel_id, c.final.expiry, c.final.signature0))
+
+
+def receive_final(c: Channel, message: Final, now: Now, fx: Effects) -> None:
+    """Party 1 countersigns exactly its own drained halves; party 0 takes the countersignature (spec X-3)."""
+    half0, half1 = c.in_order(c.own, c.peer)
+    try:
+        verify(c.peer_key, message.signature, final_bytes(c.channel_id, half0, half1, message.expiry))
+    except BadSignature:
+        raise RemoteError(ErrorCode.FINAL_MISMATCH, "FINAL is not signed over the halves that I hold") from None
+    if c.side == 0:
+        if c.final is None or c.final.expiry != message.expiry:
+            return  # the answer to one that has been renewed since
+        c.final = c.final._replace(signature1=message.signature)
+        c.closing_since = now.clock
+        fx.save = True
+        return
+    if not drained(c):
+        raise RemoteError(ErrorCode.FINAL_MISMATCH, "FINAL before both sides are drained")
+    if not now.ledger < message.expiry <= now.ledger + 2 * FINAL_EXPIRY_S:  # clocks read at different instants
+        raise RemoteError(ErrorCode.EXPIRY_REFUSED, f"FINAL expires at {message.expiry}; it is {now.ledger}")
+    if c.final is None or c.final.expiry != message.expiry:
+        signature = c.key.sign(final_bytes(c.channel_id, half0, half1, message.expiry))
+        c.final = FinalAgreement(half0, half1, message.expiry, message.signature, signature)
+        c.phase = Phase.FINAL
+        c.closing_since = now.clock
+        fx.save = True
+    fx.messages.append(Final(c.channel_id, message.expiry, c.final.signature1))
+
+
+def _submit_final(c: Channel, now: Now, fx: Effects) -> None:
+    final = c.final
+    if final is None or "close_final" in c.in_flight or final.expiry < now.ledger:
+        return
+    since = c.closing_since if c.closing_since is not None else now.clock
+    if c.side == 1 and c.connected and now.clock < since + FINAL_SUBMIT_DELAY_S:
+        return  # party 0 submits; one transaction is enough
+    c.in_flight.add("close_final")
+    operation = CloseFinal(
+        c.channel_id, final.half0.pack(), final.half1.pack(), final.expiry, final.signature0, final.signature1
+    )
+    fx.submissions.append(Submission(c.channel_id, operation, by_channel_key=True))
+
+
+# --- Alone (D8) --------------------------------------------------------------------------------
+
+
+def close_alone(c: Channel, now: Now, fx: Effects) -> None:
+    """Decide it durably, stop, and show the ledger the newest states (spec X-4)."""
+    if c.phase in (Phase.SETTLED, Phase.ABANDONED, Phase.ACCEPTED):
+        return
+    if not may_close_alone(c, now):
+        raise LocalError(
+            Reason.UNRESOLVED,
+            "party 1 of a one-way channel closes only after it heard the peer since the start: its store may be old",
+        )
+    c.force_asked = True
+    _enter_closing(c, fx)
+
+
+def may_claim(c: Channel, now: Now) -> bool:
+    """Whether party 1 of a one_way channel may close or claim (spec X-11)."""
+    return c.reestablished or now.clock >= c.started_at + CLAIM_WAIT_S
+
+
+def may_close_alone(c: Channel, now: Now) -> bool:
+    """Only party 1 of a one_way channel ever has to wait: its close settles at once (spec X-11)."""
+    return not (c.one_way and c.side == 1) or may_claim(c, now)
+
+
+def _enter_closing(c: Channel, fx: Effects) -> None:
+    if c.phase != Phase.CLOSING:
+        c.phase = Phase.CLOSING
+        fx.save = True
+        fx.notes.append(ChangedNote(c.channel_id))
+    fail_queue(c, fx, "the channel is being closed on the ledger")
+
+
+def fail_queue(c: Channel, fx: Effects, why: str) -> None:
+    """Queued payments were never sent: tell their callers so."""
+    if c.queue:
+        items = list(c.queue)
+        c.queue.clear()
+        c.queued_ids.clear()
+        c.queued_count = c.queued_total = 0
+        fx.notes.append(FailedNote(items, LocalError(Reason.CLOSING, f"not paid: {why}")))
+
+
+def _answer(c: Channel, now: Now, fx: Effects) -> None:
+    """Start the dispute, or answer one with newer states (spec X-4, X-5)."""
+    if c.in_flight & {"close", "respond"} or c.reading is None:
+        return
+    on_ledger = c.reading.status
+    if on_ledger == SETTLED:
+        return
+    if on_ledger != CLOSING:
+        if c.force_asked:
+            c.in_flight.add("close")
+            states = tuple(co_sign(c, held) for held in newest_states(c))
+            fx.submissions.append(Submission(c.channel_id, Close(c.channel_id, states), by_channel_key=True))
+        return
+    newer = [held for held in newest_states(c) if _is_news(c, held, c.reading)]
+    if newer and now.ledger < c.reading.deadline:
+        c.in_flight.add("respond")
+        states = tuple(co_sign(c, held) for held in newer)
+        fx.submissions.append(Submission(c.channel_id, Respond(c.channel_id, states), by_channel_key=True))
+
+
+def newest_states(c: Channel) -> list[Held]:
+    """What the peer signed: the newest backed by records, and a newer one for the ledger only."""
+    return [held for held in (c.held, c.evidence) if held is not None]
+
+
+def _is_news(c: Channel, held: Held, reading: Reading) -> bool:
+    known = reading.halves
+    half0, half1 = c.in_order(held.own, held.peer)
+    return half0.n > known[0].n or half1.n > known[1].n
+
+
+def co_sign(c: Channel, held: Held) -> CoSigned:
+    """A state of the peer with my signature added, for the ledger."""
+    half0, half1 = c.in_order(held.own, held.peer)
+    signatures = (c.sign_state(held.own, held.peer), held.signature)
+    signature0, signature1 = signatures if c.side == 0 else signatures[::-1]
+    return CoSigned(half0.pack(), half1.pack(), signature0, signature1)
+
+
+# --- What the ledger shows ---------------------------------------------------------------------
+
+
+def follow_ledger(c: Channel, reading: Reading, now: Now, fx: Effects) -> None:
+    """CLOSING on the ledger stops the channel; SETTLED ends it (spec X-5)."""
+    if reading.status == CLOSING and c.phase in (Phase.FUNDED, Phase.OPEN, Phase.SHUTDOWN, Phase.FINAL):
+        fx.notes.append(OperatorNote(c.channel_id, "the ledger shows a dispute; answering with the newest state"))
+        _enter_closing(c, fx)
+    if reading.status == SETTLED and c.phase != Phase.SETTLED:
+        _settle(c, reading, fx)
+
+
+def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
+    c.phase = Phase.SETTLED
+    fx.save = True
+    fail_queue(c, fx, "the channel is settled")
+    settled_n = reading.halves[c.side].n
+    paid: list[Queued] = []
+    lost: list[Queued] = []
+    for sent in c.unacked:
+        (paid if sent.half.n <= settled_n else lost).extend(sent.items)
+    c.unacked.clear()
+    if paid:
+        fx.notes.append(PaidNote(paid))
+    if lost:
+        error = LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
+        fx.notes.append(FailedNote(lost, error))
+    fx.notes.append(ChangedNote(c.channel_id))

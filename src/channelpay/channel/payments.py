@@ -1,0 +1,288 @@
+"""Paying and being paid: the rules D1 to D5 of the protocol. Spec chapter 6, sections 3 and 4.
+
+A payment enters the queue (`enqueue`), a flush turns the queue into batches (`flush`), the peer's
+ACK or PAY tells that it holds them. What comes in is judged as a run (`receive_run`): every message
+is checked, the newest signature alone is verified, because it covers all before it.
+"""
+
+from __future__ import annotations
+
+from channelpay.batches import Batch, pack_memos, parse_memos, records_total, smallest_amount
+from channelpay.channel.effects import Effects, JournalBatch, PaidNote, Queued
+from channelpay.channel.state import Channel, Held, Phase, SentBatch
+from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
+from channelpay.limits import MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
+from channelpay.messages.peer import Ack, Pay
+from channelpay.statements import Half
+
+_MEMO_OVERHEAD = 6  # a pair's array byte, index (3) and length (2) at most
+_MEMOS_HEADER = 3
+
+_NOT_OPEN = {
+    Phase.ACCEPTED: (Reason.NOT_OPEN, "the channel is still being opened"),
+    Phase.FUNDED: (Reason.NOT_OPEN, "the channel is still being opened"),
+    Phase.SHUTDOWN: (Reason.CLOSING, "the channel is being closed"),
+    Phase.FINAL: (Reason.CLOSING, "the channel is being closed"),
+    Phase.CLOSING: (Reason.CLOSING, "the channel is being closed on the ledger"),
+    Phase.SETTLED: (Reason.NOT_OPEN, "the channel is settled"),
+    Phase.ABANDONED: (Reason.NOT_OPEN, "the channel was never opened"),
+}
+
+
+# --- Paying ----------------------------------------------------------------------------------
+
+
+def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
+    """Take all items into the queue, or raise LocalError and change nothing (spec C-9)."""
+    if c.phase != Phase.OPEN:
+        raise LocalError(*_NOT_OPEN[c.phase])
+    if not c.may_pay:
+        raise LocalError(Reason.ONE_WAY, "this channel is one-way and this node is the payee")
+    if not c.resolved:
+        raise LocalError(Reason.UNRESOLVED, "this node's store was rolled back; the peer is being asked for the rest")
+    if stale:
+        raise LocalError(Reason.STALLED, "the ledger has not been heard of for a quarter of the dispute window")
+    limits = c.setup.peer_limits
+    count = total = 0
+    for item in items:
+        if item.total > limits.max_unacked_value:
+            raise LocalError(
+                Reason.ABOVE_LIMIT,
+                f"a payment of {item.total} units is above the {limits.max_unacked_value} units that the peer takes "
+                "unacknowledged",
+            )
+        if limits.min_payment > 1 and smallest_amount(item.records) < limits.min_payment:
+            raise LocalError(Reason.BELOW_MINIMUM, f"the peer takes payments of at least {limits.min_payment} units")
+        count += item.count
+        total += item.total
+    if c.queue and c.queued_count + count > MAX_QUEUED_PAYMENTS:
+        raise LocalError(Reason.QUEUE_FULL, f"{c.queued_count} payments wait already")
+    if total > c.own_balance() - c.queued_total:
+        raise LocalError(
+            Reason.INSUFFICIENT_BALANCE, f"{total} units to pay, {c.spendable()} units left in the channel"
+        )
+    c.queue.extend(items)
+    c.queued_count += count
+    c.queued_total += total
+    for item in items:
+        if item.payment_id:
+            c.queued_ids[item.payment_id] = item
+
+
+def may_flush(c: Channel, stale: bool) -> bool:
+    """Whether a signature for new payments may leave now (spec C-11)."""
+    return c.live and not c.suspended and not stale and c.resolved and c.phase in (Phase.OPEN, Phase.SHUTDOWN)
+
+
+def flush(c: Channel, fx: Effects, stale: bool) -> None:
+    """Turn the queue into PAYs as far as the peer's limits allow; else a due ACK goes alone (spec C-11, C-16)."""
+    if may_flush(c, stale):
+        while c.queue and not c.shutdown_sent:
+            batch_items = _take_batch(c)
+            if not batch_items:
+                break
+            fx.messages.append(_pay(c, batch_items, fx))
+            c.ack_due = False
+    if c.ack_due and c.live and not c.suspended:
+        c.ack_due = False
+        signature = c.sign_state(c.own, c.peer)
+        fx.messages.append(Ack(c.channel_id, c.peer.n, c.own.n, signature))
+
+
+def _take_batch(c: Channel) -> list[Queued]:
+    """Items from the queue's head that fit one batch and the peer's limits."""
+    limits, acked = c.setup.peer_limits, c.acked
+    count_room = min(c.setup.terms.max_batch, limits.max_unacked - (c.own.n - acked.n))
+    value_room = limits.max_unacked_value - (c.own.total - acked.total)
+    memo_room = MAX_MEMOS_BYTES - _MEMOS_HEADER
+    queue = c.queue
+    taken: list[Queued] = []
+    while queue:
+        item = queue[0]
+        count_room -= item.count
+        value_room -= item.total
+        if item.memos:
+            memo_room -= sum(len(memo) + _MEMO_OVERHEAD for _, memo in item.memos)
+        if count_room < 0 or value_room < 0 or (memo_room < 0 and taken):
+            break
+        taken.append(queue.popleft())
+    return taken
+
+
+def _pay(c: Channel, items: list[Queued], fx: Effects) -> Pay:
+    first_n = c.own.n + 1
+    memos: list[tuple[int, bytes]] = []
+    count = total = 0
+    for item in items:
+        item.first_n = first_n + count
+        if item.memos:
+            memos += [(index + count, memo) for index, memo in item.memos]
+        if item.payment_id:
+            c.queued_ids.pop(item.payment_id, None)
+        count += item.count
+        total += item.total
+    c.queued_count -= count
+    c.queued_total -= total
+    batch = Batch(first_n, b"".join([item.records for item in items]), pack_memos(memos))
+    half = c.next_half(c.side, c.own, batch, total)
+    c.own = half
+    c.boundaries[half.n] = half
+    c.unacked.append(SentBatch(batch, half, items))
+    fx.journal.append(JournalBatch(c.channel_id, c.side, False, batch, half))
+    fx.save_hot = True
+    # Spec C-12: the newest half of the peer that I hold, always.
+    return Pay(c.channel_id, first_n, batch.records, batch.memos, c.peer.n, c.sign_state(half, c.peer))
+
+
+# --- Being paid ------------------------------------------------------------------------------
+
+
+class _Run:
+    """Judges PAYs and ACKs one after another without changing the channel."""
+
+    def __init__(self, c: Channel) -> None:
+        self.c = c
+        self.peer = c.peer
+        self.shown = c.acked  # newest half of mine that the peer has shown in an accepted message
+        self.batches: list[tuple[Batch, Half, Half]] = []
+        self.newest: Held | None = None
+        self.repeated = False
+
+    def pay(self, message: Pay) -> None:
+        c = self.c
+        if c.one_way and c.side == 0:  # party 1 never pays
+            raise RemoteError(ErrorCode.ONE_WAY, "party 1 of a one-way channel sent a payment")
+        total = records_total(message.records, c.setup.terms.max_batch)
+        batch = Batch(message.first_n, message.records, message.memos)
+        parse_memos(batch.memos, batch.size)
+        if message.first_n <= self.peer.n:
+            self._check_repeated(batch, total)
+            return
+        if message.first_n != self.peer.n + 1:  # spec C-14
+            raise RemoteError(ErrorCode.GAP, f"payment {message.first_n} came, {self.peer.n + 1} is next")
+        limits = c.setup.my_limits
+        if batch.last_n - c.peer.n > limits.max_unacked:
+            raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_unacked} payments not acknowledged")
+        if self.peer.total + total - c.peer.total > limits.max_unacked_value:
+            raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_unacked_value} units not acknowledged")
+        if limits.min_payment > 1 and smallest_amount(batch.records) < limits.min_payment:
+            raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"a payment below {limits.min_payment} units")
+        if self.peer.total + total > MAX_UNITS or batch.last_n > MAX_UNITS:
+            raise RemoteError(ErrorCode.OVERFLOW, "the counter would pass 2^63-1")
+        shown = self._boundary(message.ack_n)
+        half = c.next_half(1 - c.side, self.peer, batch, total)
+        if c.balance(1 - c.side, *c.in_order(shown, half)) < 0:  # spec C-8: on the pair as signed
+            raise RemoteError(ErrorCode.BALANCE, f"payment {batch.last_n} is more than the payer has in the channel")
+        self.batches.append((batch, self.peer, half))
+        self.peer, self.shown = half, shown
+        self.newest = Held(shown, half, message.signature)
+
+    def ack(self, message: Ack) -> None:
+        if message.own_n != self.peer.n:
+            code = ErrorCode.REGRESSION if message.own_n < self.peer.n else ErrorCode.GAP
+            raise RemoteError(code, f"ACK shows {message.own_n} payments of its sender; {self.peer.n} are held")
+        self.shown = self._boundary(message.n)
+        self.newest = Held(self.shown, self.peer, message.signature)
+
+    def _boundary(self, n: int) -> Half:
+        if n < self.shown.n:  # spec C-15
+            raise RemoteError(ErrorCode.REGRESSION, f"{n} payments acknowledged after {self.shown.n}")
+        half = self.c.boundaries.get(n)
+        if half is None:
+            raise RemoteError(ErrorCode.UNKNOWN_BOUNDARY, f"{n} is not the end of a batch that was sent")
+        return half
+
+    def _check_repeated(self, batch: Batch, total: int) -> None:
+        """Spec C-14: all of it held with the same bytes changes nothing; anything else is an error."""
+        for first_n, before, after in [*self.c.recent, *((b.first_n, x, y) for b, x, y in self.batches)]:
+            if first_n == batch.first_n and after.n == batch.last_n:
+                if self.c.next_half(1 - self.c.side, before, batch, total) != after:
+                    raise RemoteError(ErrorCode.OTHER_BYTES, f"payment {first_n} is held with other bytes")
+                self.repeated = True
+                return
+        raise RemoteError(ErrorCode.GAP, f"payments {batch.first_n} to {batch.last_n} are partly held or long past")
+
+
+def receive_run(c: Channel, run: list[Pay | Ack], fx: Effects) -> tuple[int, RemoteError | None]:
+    """Take PAYs and ACKs in the order they came.
+
+    Returns how many were taken, and why the next one was not (None when all were). Raises
+    RemoteError(BAD_SIGNATURE) if the newest signature fails: then none of the run counts (spec C-13).
+    """
+    judge = _Run(c)
+    error: RemoteError | None = None
+    taken = 0
+    for message in run:
+        try:
+            if isinstance(message, Pay):
+                judge.pay(message)
+            else:
+                judge.ack(message)
+        except RemoteError as broken:
+            error = broken
+            break
+        taken += 1
+    if judge.newest is not None:
+        newest = judge.newest
+        try:
+            c.verify_state(newest.own, newest.peer, newest.signature)
+        except BadSignature:
+            raise RemoteError(ErrorCode.BAD_SIGNATURE, "the newest signature does not verify", c.channel_id) from None
+        _take(c, judge, newest, fx)
+    if judge.repeated:
+        c.ack_due = True
+    return taken, error
+
+
+def _take(c: Channel, judge: _Run, newest: Held, fx: Effects) -> None:
+    payer = 1 - c.side
+    for batch, before, half in judge.batches:
+        fx.journal.append(JournalBatch(c.channel_id, payer, True, batch, half))
+        c.recent.append((batch.first_n, before, half))
+    if judge.batches:
+        c.ack_due = True
+    c.peer = judge.peer
+    hold(c, newest, fx)
+
+
+def hold(c: Channel, newest: Held, fx: Effects) -> None:
+    """Make `newest` the state held, and pay out what it acknowledges (spec C-17)."""
+    before = c.acked
+    c.held = newest
+    if c.evidence is not None and c.evidence.peer.n <= newest.peer.n:
+        c.evidence = None
+        fx.save = True
+    fx.save_hot = True
+    paid: list[Queued] = []
+    passed = [before.n]
+    while c.unacked and c.unacked[0].half.n <= newest.own.n:
+        sent = c.unacked.popleft()
+        paid += sent.items
+        passed.append(sent.half.n)
+    for n in passed:
+        if n < newest.own.n:
+            c.boundaries.pop(n, None)
+    c.boundaries[newest.own.n] = newest.own
+    if paid:
+        fx.notes.append(PaidNote(paid))
+
+
+def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]], waiter: object) -> list[Queued]:
+    """Cut a caller's records into queue items that fit a batch and the peer's limits; the last carries `waiter`."""
+    limits = c.setup.peer_limits
+    size = min(c.setup.terms.max_batch, limits.max_unacked)
+    items: list[Queued] = []
+    start, end = 0, len(records) // RECORD_BYTES
+    while start < end:
+        count = min(size, end - start)
+        while True:
+            piece = records[start * RECORD_BYTES : (start + count) * RECORD_BYTES]
+            total = records_total(piece, count)
+            if total <= limits.max_unacked_value or count == 1:
+                break
+            count = (count + 1) // 2
+        inside = [(index - start, memo) for index, memo in memos if start <= index < start + count]
+        items.append(Queued(piece, count, total, inside))
+        start += count
+    items[-1].waiter = waiter
+    return items
