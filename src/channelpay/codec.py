@@ -27,8 +27,11 @@ def _refused(*_: object) -> Any:
     raise ValueError("a type that does not travel")
 
 
-def unpack(data: bytes) -> list[Any]:
-    """The array in `data`; raises RemoteError(MALFORMED) unless it is its one strict encoding."""
+def unpack(data: bytes, max_items: int = MAX_ARRAY_ITEMS) -> list[Any]:
+    """The array in `data`; raises RemoteError(MALFORMED) unless it is its one strict encoding.
+
+    `max_items` bounds every array in it.
+    """
     size = len(data)
     try:
         value = msgpack.unpackb(
@@ -38,7 +41,7 @@ def unpack(data: bytes) -> list[Any]:
             strict_map_key=True,
             max_str_len=size,
             max_bin_len=size,
-            max_array_len=min(size, MAX_ARRAY_ITEMS),
+            max_array_len=min(size, max_items),
             max_map_len=0,
             max_ext_len=0,
             object_hook=_refused,

@@ -22,11 +22,14 @@ from enum import Enum, IntEnum
 from itertools import pairwise
 from typing import Final
 
+from channelpay.codec import unpack
 from channelpay.crypto import SigningKey, verify
 from channelpay.errors import BadSignature, ErrorCode, KeyRefused, RemoteError
 from channelpay.framing import FrameBuffer, frame
 from channelpay.limits import (
     HANDSHAKE_TIMEOUT_S,
+    MAX_ARRAY_ITEMS,
+    MAX_FEATURES,
     MAX_FRAME,
     MAX_FRAME_BEFORE_AUTH,
     MAX_TEXT_BYTES,
@@ -267,7 +270,9 @@ class Session:
             raise RemoteError(ErrorCode.MALFORMED, f"unknown message type 0x{kind:02x}")
         if message_type not in self._legal:  # spec T-22
             raise RemoteError(ErrorCode.UNEXPECTED, f"{message_type.__name__} {self._why_not()}")
-        return message_type.decode(payload)
+        # spec T-3: a stranger's arrays are as long as HELLO needs, so that nested ones take little memory
+        max_items = MAX_ARRAY_ITEMS if self.phase is Phase.OPEN else MAX_FEATURES
+        return message_type.from_wire(unpack(payload, max_items))
 
     def _why_not(self) -> str:
         if self.phase is Phase.OPEN:
