@@ -86,6 +86,12 @@ def code_name(value: int) -> str:
     return member.name.lower() if isinstance(member, ErrorCode) else f"code {value}"
 
 
+def effect_of(value: int) -> Effect:
+    """What a wire code does; one that we do not know suspends what it names."""
+    member = ErrorCode._value2member_map_.get(value)
+    return member.effect if isinstance(member, ErrorCode) else Effect.SUSPEND
+
+
 class Reason(StrEnum):
     """Why a local request was refused (spec N-7). The value is what programs see."""
 

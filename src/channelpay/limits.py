@@ -116,6 +116,9 @@ CLOSE_TIMEOUT_S: Final = 120.0
 FINAL_SUBMIT_DELAY_S: Final = 5.0
 """Party 1 leaves the submission of FINAL to party 0 this long: one transaction instead of two."""
 
+SUBMIT_RETRY_S: Final = 2.0
+"""A submission that the ledger refused is tried again after this, as long as the channel still wants it."""
+
 CLAIM_WAIT_S: Final = 600.0
 """Party 1 of a one-way channel waits this long after a start for REESTABLISH (spec X-11)."""
 

@@ -16,7 +16,7 @@ from channelpay.channel.state import Channel, Held, Phase, Reading
 from channelpay.channel.transitions import LEGAL, Move
 from channelpay.crypto import verify
 from channelpay.errors import BadSignature, Effect, ErrorCode, RemoteError
-from channelpay.limits import ANSWER_TIMEOUT_S, FINAL_SUBMIT_DELAY_S, MAX_HELD_BACK
+from channelpay.limits import ANSWER_TIMEOUT_S, FINAL_SUBMIT_DELAY_S, MAX_HELD_BACK, SUBMIT_RETRY_S
 from channelpay.messages import peer
 from channelpay.messages.ledger import SETTLED
 from channelpay.messages.peer import Ack, Message, Pay
@@ -237,9 +237,11 @@ def abandon(c: Channel, fx: Effects) -> None:
         fx.notes.append(ChangedNote(c.channel_id))
 
 
-def answered(c: Channel, operation: str, now: Now, fx: Effects) -> None:
-    """The ledger answered a submission; what it changed comes as a reading."""
+def answered(c: Channel, operation: str, refused: bool, now: Now, fx: Effects) -> None:
+    """The ledger answered a submission; what it changed comes as a reading. A refused one waits before its next try."""
     c.in_flight.discard(operation)
+    if refused:
+        c.submit_after = now.clock + SUBMIT_RETRY_S
     advance(c, now, fx)
 
 
@@ -253,6 +255,8 @@ def pay(c: Channel, items: list[Queued], now: Now) -> None:
 
 def advance(c: Channel, now: Now, fx: Effects) -> None:
     """Everything that can be done now without another input."""
+    if c.submit_after is not None and now.clock >= c.submit_after:
+        c.submit_after = None
     payments.flush(c, fx, now.stale)
     closing.advance(c, now, fx)
     withdrawals.advance(c, now, fx)
@@ -272,7 +276,7 @@ def _watch_answer(c: Channel, now: Now, fx: Effects) -> None:
 
 def next_deadline(c: Channel) -> float | None:
     """When `advance` should be called even if nothing comes, on this process's clock."""
-    times = [closing.close_deadline(c)]
+    times = [closing.close_deadline(c), c.submit_after]
     if c.waiting_since is not None:
         times.append(c.waiting_since + ANSWER_TIMEOUT_S)
     if c.phase == Phase.FINAL and c.closing_since is not None and c.side == 1 and "close_final" not in c.in_flight:

@@ -140,7 +140,7 @@ def receive_final(c: Channel, message: Final, now: Now, fx: Effects) -> None:
 
 def _submit_final(c: Channel, now: Now, fx: Effects) -> None:
     final = c.final
-    if final is None or "close_final" in c.in_flight or final.expiry < now.ledger:
+    if final is None or c.in_flight & {"close_final"} or c.submit_after is not None or final.expiry < now.ledger:
         return
     since = c.closing_since if c.closing_since is not None else now.clock
     if c.side == 1 and c.connected and now.clock < since + FINAL_SUBMIT_DELAY_S:
@@ -198,7 +198,7 @@ def fail_queue(c: Channel, fx: Effects, why: str) -> None:
 
 def _answer(c: Channel, now: Now, fx: Effects) -> None:
     """Start the dispute, or answer one with newer states (spec X-4, X-5)."""
-    if c.in_flight & {"close", "respond"} or c.reading is None:
+    if c.in_flight & {"close", "respond"} or c.submit_after is not None or c.reading is None:
         return
     on_ledger = c.reading.status
     if on_ledger == SETTLED:

@@ -153,6 +153,7 @@ class Channel:
     reestablished: bool = False  # ever, in this process (spec X-11)
     started_at: float = 0.0
     closing_since: float | None = None  # since when a cooperative close waits for its end
+    submit_after: float | None = None  # a refused submission is not repeated before
     in_flight: set[str] = field(default_factory=set)  # ledger operations submitted and not answered
 
     # Lives as long as the connection.

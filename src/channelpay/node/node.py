@@ -1,0 +1,597 @@
+"""The node: every input that concerns its channels, in; one `Ready`, out.
+
+Nothing here waits, reads a clock, or touches a socket or a disk. Time comes in as `clock` (seconds
+that never go back), entropy as a function.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from channelpay.channel import channel as step
+from channelpay.channel import closing, withdrawals
+from channelpay.channel.closing import Now
+from channelpay.channel.effects import Effects, OperatorNote, Queued, Submission
+from channelpay.channel.saved import Saved, pack_cold, pack_hot, pack_setup
+from channelpay.channel.state import Channel, Phase, Reading
+from channelpay.channel.transitions import CHANNEL_MESSAGES
+from channelpay.errors import Effect, ErrorCode, LocalError, Reason, RemoteError, code_name, effect_of
+from channelpay.keys import Keyring
+from channelpay.ledger.outcomes import Outcome
+from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S, MAX_WINDOW_S
+from channelpay.messages import ledger as ask
+from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
+from channelpay.messages.peer import Accept, Error, Message, Open, Request
+from channelpay.messages.schema import Record
+from channelpay.node import opening
+from channelpay.node.ledger_link import Asked, LedgerLink
+from channelpay.node.opening import Offer
+from channelpay.node.policy import Policy, refusal
+from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, Ready, RequestAnswered
+from channelpay.session import keep_new
+from channelpay.statements import Half, request_bytes
+
+Entropy = Callable[[int], bytes]
+
+_DEAD = (Phase.SETTLED, Phase.ABANDONED)
+_ALREADY_DONE = (Outcome.DONE, Outcome.ALREADY_OPEN, Outcome.ALREADY_SETTLED)
+
+
+class Node:
+    """All channels of one owner; see the module."""
+
+    def __init__(self, keyring: Keyring, ledger_id: bytes, policy: Policy, entropy: Entropy, clock: float) -> None:
+        self.keyring = keyring
+        self.node_id = keyring.identity.public
+        self.account = keyring.account.public
+        self.policy = policy
+        self.ledger = LedgerLink(ledger_id)
+        self.channels: dict[bytes, Channel] = {}
+        self.by_peer: dict[bytes, dict[bytes, Channel]] = defaultdict(dict)
+        self.connections: dict[bytes, tuple[Connection, bool]] = {}  # by peer: number, whether we dialled
+        self.peer_of: dict[Connection, bytes] = {}
+        self.addresses: dict[bytes, str] = {}
+        self.next_key_index = 0
+        self.stopping = False
+        self._entropy = entropy
+        self._clock = clock
+        self._offers: dict[bytes, Offer] = {}
+        self._requests: dict[bytes, Request] = {}
+        self._unsent: list[Submission] = []  # wait for the ledger's time
+        self._dirty: dict[bytes, Channel] = {}
+        self._stalled: dict[bytes, Channel] = {}
+        self._timers: list[tuple[float, bytes]] = []
+        self._timer_of: dict[bytes, float] = {}
+        self._cold: dict[bytes, Channel] = {}
+        self._hot: dict[bytes, Channel] = {}
+        self._ready = Ready()
+        self._holding: dict[bytes, Channel] = {}  # with an open withdrawal
+        self._live_channels = 0
+        self._least_window_s = MAX_WINDOW_S
+
+    # --- Start -----------------------------------------------------------------------------
+
+    def load(self, channel: Channel) -> None:
+        """A channel from the store, before any other input."""
+        channel.started_at = self._clock
+        self._add(channel)
+
+    def load_request(self, request: Request) -> None:
+        """An operator's request that was not answered before the last stop."""
+        decoded = LedgerRequest.decode(request.blob)
+        channel_id = getattr(decoded.operation, "channel_id", None)
+        self.ledger.asked[request.request_id] = Asked(decoded.operation, channel_id, self._clock, kept=True)
+        self._requests[request.request_id] = request
+
+    def _add(self, channel: Channel) -> None:
+        self.channels[channel.channel_id] = channel
+        self.by_peer[channel.setup.peer_id][channel.channel_id] = channel
+        if channel.phase not in _DEAD:
+            self._live_channels += 1
+            self._least_window_s = min(self._least_window_s, channel.setup.terms.window_s)
+        if channel.withdrawals:
+            self._holding[channel.channel_id] = channel
+
+    # --- Time ------------------------------------------------------------------------------
+
+    def tick(self, clock: float) -> None:
+        """Time has passed; call at `next_deadline` at the latest."""
+        self._clock = clock
+        while self._timers and self._timers[0][0] <= clock:
+            due, channel_id = heapq.heappop(self._timers)
+            if self._timer_of.get(channel_id) == due:
+                del self._timer_of[channel_id]
+                self._dirty[channel_id] = self.channels[channel_id]
+        for offer in [o for o in self._offers.values() if o.deadline <= clock]:
+            self._fail_offer(offer, LocalError(Reason.TIMED_OUT, "the peer did not answer OPEN in time"))
+        if self.ledger.subscribed and clock >= self.ledger.polled_at + self._poll_interval():
+            self._ask(ask.Info(), None)
+            self.ledger.polled_at = clock
+
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, on the caller's clock."""
+        times = [self._timers[0][0]] if self._timers else []
+        times += [offer.deadline for offer in self._offers.values()]
+        if self.ledger.subscribed:
+            times.append(self.ledger.polled_at + self._poll_interval())
+        return min(times, default=None)
+
+    def _poll_interval(self) -> float:
+        return self.ledger.poll_interval(self._least_window_s)
+
+    def now(self, channel: Channel) -> Now:
+        """The time as this channel must see it."""
+        stale = self.ledger.is_stale(channel.setup.terms.window_s, self._clock)
+        if stale:
+            self._stalled[channel.channel_id] = channel
+        return Now(self._clock, self.ledger.time_now(self._clock), stale)
+
+    # --- Connections -----------------------------------------------------------------------
+
+    def connected(self, connection: Connection, peer_id: bytes, initiated: bool, clock: float) -> bool:
+        """An authenticated connection; False if an older one of the pair stays instead (spec T-25)."""
+        self._clock = clock
+        old = self.connections.get(peer_id)
+        if old is not None:
+            if not keep_new(self.node_id, peer_id, old_initiated=old[1], new_initiated=initiated):
+                self._end(connection, RemoteError(ErrorCode.REPLACED, "another connection of this pair stays"))
+                return False
+            self._end(old[0], RemoteError(ErrorCode.REPLACED, "a newer connection of this pair took over"))
+            self.disconnected(old[0], clock)
+        self.connections[peer_id] = connection, initiated
+        self.peer_of[connection] = peer_id
+        for channel in list(self.by_peer.get(peer_id, {}).values()):
+            if channel.phase not in _DEAD:
+                self._run(channel, lambda fx, c=channel: step.connected(c, self.now(c), fx))
+        for offer in self._offers.values():
+            if offer.peer_id == peer_id:
+                self._send_offer(offer, connection)
+        return True
+
+    def disconnected(self, connection: Connection, clock: float) -> None:
+        """A connection ended. What it carried and was not yet given in is dropped (spec T-25)."""
+        self._clock = clock
+        peer_id = self.peer_of.pop(connection, None)
+        if peer_id is None:
+            return
+        del self.connections[peer_id]
+        for channel in self.by_peer.get(peer_id, {}).values():
+            step.disconnected(channel)
+        for offer in self._offers.values():
+            if offer.sent_on == connection:
+                offer.sent_on = None
+
+    def wanted_peers(self) -> list[bytes]:
+        """Peers with something to do and no connection, whose address is known."""
+        wanted = {offer.peer_id for offer in self._offers.values()}
+        wanted |= {peer for peer, those in self.by_peer.items() if any(c.phase not in _DEAD for c in those.values())}
+        return [peer for peer in wanted if peer not in self.connections and peer in self.addresses]
+
+    def know_address(self, peer_id: bytes, address: str) -> None:
+        """Where a peer listens."""
+        if self.addresses.get(peer_id) != address:
+            self.addresses[peer_id] = address
+            self._ready.persist.peers.append((peer_id, address))
+
+    def _end(self, connection: Connection, error: RemoteError) -> None:
+        self._ready.close.append((connection, error))
+
+    # --- Messages --------------------------------------------------------------------------
+
+    def received(self, connection: Connection, messages: list[Message], clock: float) -> None:
+        """Messages of one connection in order. Those of a fenced connection are dropped."""
+        self._clock = clock
+        groups: dict[bytes, list[Message]] = {}
+        for message in messages:
+            if connection not in self.peer_of:
+                return
+            if type(message) in CHANNEL_MESSAGES:
+                groups.setdefault(message.channel_id, []).append(message)  # type: ignore[attr-defined]
+            else:
+                self._receive_groups(connection, groups)
+                groups = {}
+                self._receive_other(connection, message)
+        self._receive_groups(connection, groups)
+
+    def _receive_groups(self, connection: Connection, groups: dict[bytes, list[Message]]) -> None:
+        for channel_id, messages in groups.items():
+            peer_id = self.peer_of.get(connection)
+            if peer_id is None:
+                return
+            channel = self.by_peer.get(peer_id, {}).get(channel_id)
+            if channel is None:
+                self._send(connection, Error(int(ErrorCode.UNKNOWN_CHANNEL), channel_id, "no such channel between us"))
+                continue
+            self._run(channel, lambda fx, c=channel, m=messages: step.receive(c, m, self.now(c), fx))
+
+    def _receive_other(self, connection: Connection, message: Message) -> None:
+        try:
+            match message:
+                case Open():
+                    self._receive_open(connection, message)
+                case Accept():
+                    self._receive_accept(connection, message)
+                case Error():
+                    self._receive_error(connection, message)
+                case _:
+                    raise RemoteError(ErrorCode.UNEXPECTED, f"{type(message).__name__} is not for a node")
+        except RemoteError as error:
+            self._end(connection, error)
+            self.disconnected(connection, self._clock)
+
+    def _receive_error(self, connection: Connection, message: Error) -> None:
+        peer_id = self.peer_of[connection]
+        offer = self._offers.get(message.channel or b"")
+        if offer is not None and offer.peer_id == peer_id:
+            text = f"the peer refused the channel: {code_name(message.code)}: {message.text}"
+            self._fail_offer(offer, LocalError(Reason.PEER_REFUSED, text))
+            return
+        channel = self.by_peer.get(peer_id, {}).get(message.channel or b"")
+        if channel is None or channel.phase in _DEAD:
+            return
+        text = f"{code_name(message.code)}: {message.text}"
+        if effect_of(message.code) is not Effect.RETRY:
+            step.suspend(channel, f"the peer refused: {text}")
+        self._note(channel, f"the peer reports {text}")
+
+    # --- Opening ---------------------------------------------------------------------------
+
+    def open_channel(
+        self, peer_id: bytes, asset_id: bytes, deposit: int, flags: int, window_s: int, max_batch: int, clock: float
+    ) -> bytes:
+        """Begin to open a channel; the answer comes as OpenAccepted or OpenFailed with the nonce returned."""
+        self._clock = clock
+        if peer_id == self.node_id:
+            raise LocalError(Reason.UNKNOWN_PEER, "this is this node's own id; a channel needs another node")
+        if asset_id not in self.ledger.assets:
+            raise LocalError(Reason.UNKNOWN_ASSET, "the ledger has no such asset")
+        index = self._take_key_index()
+        key, nonce = self.keyring.channel(index), self._entropy(32)
+        limits = self.policy.receive_limits(asset_id)
+        message = opening.build_offer(
+            nonce, self._entropy(32), key, self.account, asset_id, deposit, flags, window_s, max_batch, limits
+        )
+        offer = Offer(nonce, peer_id, message, index, key, clock + ANSWER_TIMEOUT_S)
+        self._offers[nonce] = offer
+        if peer_id in self.connections:
+            self._send_offer(offer, self.connections[peer_id][0])
+        return nonce
+
+    def _take_key_index(self) -> int:
+        index = self.next_key_index
+        self.next_key_index += 1
+        self._ready.persist.next_key_index = self.next_key_index
+        return index
+
+    def _send_offer(self, offer: Offer, connection: Connection) -> None:
+        if offer.sent_on is None:
+            offer.sent_on = connection
+            self._send(connection, offer.message)
+
+    def _fail_offer(self, offer: Offer, error: LocalError) -> None:
+        del self._offers[offer.open_nonce]
+        self._ready.notes.append(OpenFailed(offer.open_nonce, error))
+
+    def _receive_open(self, connection: Connection, offer: Open) -> None:
+        peer_id = self.peer_of[connection]
+        with_peer = sum(c.phase not in _DEAD for c in self.by_peer.get(peer_id, {}).values())
+        code = refusal(self.policy, offer, frozenset(self.ledger.assets), with_peer, self._live_channels)
+        if code is None and (not self.ledger.subscribed or self.stopping):
+            code = ErrorCode.LEDGER_REFUSED if not self.stopping else ErrorCode.STOPPING
+        if code is None:
+            try:
+                opening.check_keys(offer)
+            except RemoteError as error:
+                code = error.code
+        if code is not None:
+            self._send(connection, Error(int(code), offer.open_nonce, f"this node's policy: {code.name.lower()}"))
+            return
+        index = self._take_key_index()
+        limits = self.policy.receive_limits(offer.asset_id)
+        channel, answer = opening.accept(
+            self.ledger.ledger_id,
+            offer,
+            peer_id,
+            self.keyring.channel(index),
+            index,
+            self.account,
+            self._entropy(32),
+            limits,
+        )
+        self._add_new(channel, connection)
+        self._send(connection, answer)
+
+    def _receive_accept(self, connection: Connection, answer: Accept) -> None:
+        offer = self._offers.get(answer.open_nonce)
+        if offer is None or offer.peer_id != self.peer_of[connection]:
+            return  # the opening has timed out since
+        del self._offers[offer.open_nonce]
+        try:
+            channel, request = opening.accepted(self.ledger.ledger_id, offer, answer)
+        except RemoteError as error:
+            self._ready.notes.append(OpenFailed(offer.open_nonce, LocalError(Reason.PEER_REFUSED, str(error))))
+            raise
+        self._add_new(channel, connection)
+        self._ready.notes.append(OpenAccepted(offer.open_nonce, channel.channel_id))
+        self._ready.persist.requests.append(self._ask(request, channel.channel_id, kept=True))
+
+    def _add_new(self, channel: Channel, connection: Connection) -> None:
+        channel.connected = connection in self.peer_of
+        channel.started_at = self._clock
+        self._add(channel)
+        saved = Saved(pack_setup(channel.setup), pack_cold(channel), pack_hot(channel))
+        self._ready.persist.channels.append((channel.channel_id, saved))
+
+    # --- Our own wishes --------------------------------------------------------------------
+
+    def pay(self, channel_id: bytes, items: list[Queued], clock: float) -> None:
+        """Queue payments; they leave with the next `ready`. Raises LocalError."""
+        self._clock = clock
+        if self.stopping:
+            raise LocalError(Reason.STOPPING, "the node is stopping")
+        channel = self.channel(channel_id)
+        step.pay(channel, items, self.now(channel))
+        self._dirty[channel_id] = channel
+
+    def channel(self, channel_id: bytes) -> Channel:
+        """A channel by its id; raises LocalError."""
+        try:
+            return self.channels[channel_id]
+        except KeyError:
+            raise LocalError(Reason.UNKNOWN_CHANNEL, f"no channel {channel_id.hex()}") from None
+
+    def close(self, channel_id: bytes, force: bool, clock: float) -> None:
+        """Begin to close. Raises LocalError."""
+        self._wish(channel_id, clock, lambda c, fx: closing.ask(c, force, self.now(c), fx))
+
+    def withdraw(self, channel_id: bytes, units: int, clock: float) -> None:
+        """Ask the peer's consent to a withdrawal. Raises LocalError."""
+        self._wish(channel_id, clock, lambda c, fx: withdrawals.ask(c, units, self.now(c), fx))
+
+    def claim(self, channel_id: bytes, clock: float) -> None:
+        """Take what a one_way channel has paid. Raises LocalError."""
+        self._wish(channel_id, clock, lambda c, fx: withdrawals.claim(c, self.now(c), fx))
+
+    def topup(self, channel_id: bytes, units: int, clock: float) -> bytes:
+        """Add to my deposit; RequestAnswered comes with the request id returned. Raises LocalError."""
+        self._clock = clock
+        channel = self.channel(channel_id)
+        if channel.phase not in (Phase.FUNDED, Phase.OPEN):
+            raise LocalError(Reason.NOT_OPEN, f"the channel is {channel.phase.name.lower()}, not open")
+        if not self.ledger.time:
+            raise LocalError(Reason.LEDGER_UNREACHABLE, "the ledger has not been reached yet")
+        request = self._ask(ask.Topup(channel_id, channel.side, units), channel_id, kept=True)
+        self._ready.persist.requests.append(request)
+        return request.request_id
+
+    def _wish(self, channel_id: bytes, clock: float, do: Callable[[Channel, Effects], None]) -> None:
+        self._clock = clock
+        channel = self.channel(channel_id)
+        fx = Effects()
+        do(channel, fx)
+        step.advance(channel, self.now(channel), fx)
+        self._apply(channel, fx)
+
+    def read_channel(self, channel_id: bytes) -> None:
+        """Ask the ledger for a reading of one channel."""
+        if self.ledger.connected:
+            self._ask(ask.Channel(channel_id), channel_id)
+
+    def read_account(self, clock: float) -> bytes | None:
+        """Ask for this node's balance; AccountView comes with the request id returned. None: no ledger."""
+        self._clock = clock
+        return self._ask(ask.Account(self.account), None).request_id if self.ledger.connected else None
+
+    # --- The ledger ------------------------------------------------------------------------
+
+    def ledger_connected(self, clock: float) -> None:
+        """An authenticated connection to the pinned ledger: subscribe, and ask again what was cut off."""
+        self._clock = clock
+        self.ledger.connected = True
+        self.ledger.polled_at = clock
+        for request_id, asked in self.ledger.asked.items():
+            asked.at = clock
+            self._ready.submit.append(self._requests[request_id])
+        self._ask(ask.Subscribe(self.ledger.number), None)
+
+    def ledger_disconnected(self, clock: float) -> None:
+        """The connection to the ledger is gone."""
+        self._clock = clock
+        for channel_id in self.ledger.lost():
+            channel = self.channels.get(channel_id)
+            if channel is not None:
+                channel.in_flight.clear()
+        self._requests = {key: request for key, request in self._requests.items() if key in self.ledger.asked}
+
+    def ledger_answer(self, request_id: bytes, outcome: int, text: str, body: Record | None, clock: float) -> None:
+        """A verified RESPONSE: `body` is the view it carries when it is done, `text` says why it is not."""
+        self._clock = clock
+        asked = self.ledger.asked.pop(request_id, None)
+        self._requests.pop(request_id, None)
+        if asked is None:
+            return
+        if asked.kept:
+            self._ready.persist.requests_done.append(request_id)
+            self._ready.notes.append(RequestAnswered(request_id, outcome, text if outcome else ""))
+        if isinstance(body, LedgerInfo):
+            self._learn(body, asked)
+        elif isinstance(body, ChannelView):
+            self._reading(body)
+        channel = self.channels.get(asked.channel_id) if asked.channel_id else None
+        if channel is not None:
+            self._answered(channel, asked.operation, outcome, text)
+        elif isinstance(asked.operation, ask.Subscribe) and outcome:
+            self._ready.notes.append(OperatorNote(b"", f"the ledger refused the subscription: {text}"))
+
+    def ledger_event(self, number: int, at: int, body: Record | None, clock: float) -> None:
+        """A journal entry that concerns this node's account."""
+        self._clock = clock
+        if number <= self.ledger.number and self.ledger.subscribed:
+            return
+        if isinstance(body, ChannelView):
+            self._reading(body)
+        if number > self.ledger.number:
+            self.ledger.number = number
+            self._ready.persist.ledger_number = number
+
+    def _learn(self, info: LedgerInfo, asked: Asked) -> None:
+        self.ledger.learn(info, asked.at)
+        if isinstance(asked.operation, ask.Subscribe):
+            # What happened before the subscription comes as events; the next info proves that all have come.
+            self.ledger.subscribed = True
+            self.ledger.polled_at = self._clock
+            self._ask(ask.Info(), None)
+            unsent, self._unsent = self._unsent, []
+            for submission in unsent:
+                self._submit(submission)
+            for channel in self.channels.values():
+                if channel.phase not in _DEAD:
+                    self._dirty[channel.channel_id] = channel
+                    if channel.phase == Phase.ACCEPTED or channel.reading is None:
+                        self.read_channel(channel.channel_id)
+            return
+        self.ledger.fresh_at = max(self.ledger.fresh_at, asked.at)
+        self._dirty |= self._stalled
+        self._stalled = {}
+        for channel in list(self._holding.values()):
+            self._run(channel, lambda fx, c=channel: withdrawals.follow_ledger(c, self.ledger.time, fx))
+
+    def _reading(self, view: ChannelView) -> None:
+        channel = self.channels.get(view.channel_id)
+        if channel is None or channel.phase in _DEAD:
+            return
+        reading = Reading(
+            view.status,
+            (view.deposit0, view.deposit1),
+            (view.withdrawn0, view.withdrawn1),
+            (Half.unpack(view.half0), Half.unpack(view.half1)),
+            view.deadline,
+            (view.out0, view.out1),
+            view.number,
+        )
+        self._run(channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx))
+
+    def _answered(self, channel: Channel, operation: Operation, outcome: int, text: str) -> None:
+        """What an answer means to its channel; what the ledger changed came as a reading before."""
+        if isinstance(operation, ask.Channel):
+            if outcome == Outcome.UNKNOWN_CHANNEL:
+                self._not_on_ledger(channel)
+            return
+        refused = outcome not in _ALREADY_DONE
+        if refused:
+            self._note(channel, f"the ledger refused {operation.OP}: {text}")
+        if outcome != Outcome.DONE:
+            self.read_channel(channel.channel_id)  # why it was refused, or what had been done before
+        self._run(channel, lambda fx: step.answered(channel, operation.OP, refused, self.now(channel), fx))
+
+    def _not_on_ledger(self, channel: Channel) -> None:
+        """An opening that cannot come any more is given up: mine once refused, the peer's after a request's life."""
+        asked = any(a.channel_id == channel.channel_id and a.kept for a in self.ledger.asked.values())
+        patience_s = 0 if channel.side == 0 else MAX_REQUEST_LIFE_S
+        if not asked and self._clock >= channel.started_at + patience_s:
+            self._run(channel, lambda fx: step.abandon(channel, fx))
+
+    def _submit(self, submission: Submission) -> None:
+        if not self.ledger.time or not self.ledger.connected:
+            self._unsent.append(submission)
+            return
+        self._ask(submission.operation, submission.channel_id, by_channel_key=submission.by_channel_key)
+
+    def _ask(
+        self, operation: Operation, channel_id: bytes | None, *, by_channel_key: bool = False, kept: bool = False
+    ) -> Request:
+        key = self.channels[channel_id].key if by_channel_key and channel_id else self.keyring.account
+        # Before the first answer the ledger's time is unknown; only reads are sent then, and they have no life (L-7).
+        valid_until = self.ledger.time_now(self._clock) + MAX_REQUEST_LIFE_S // 2
+        blob = LedgerRequest(key.public, valid_until, operation).encode()
+        request_id = self._entropy(16)
+        signature = key.sign(request_bytes(self.ledger.ledger_id, request_id, blob))
+        request = Request(request_id, blob, signature)
+        self.ledger.asked[request_id] = Asked(operation, channel_id, self._clock, kept)
+        self._requests[request_id] = request
+        if self.ledger.connected:
+            self._ready.submit.append(request)
+        return request
+
+    # --- Effects ---------------------------------------------------------------------------
+
+    def _run(self, channel: Channel, do: Callable[..., Any]) -> None:
+        """One step on a channel; the peer's faults are answered as their code says (spec E-2)."""
+        fx = Effects()
+        try:
+            do(fx)
+        except RemoteError as error:
+            self._apply(channel, fx)
+            self._fault(channel, error)
+        else:
+            self._apply(channel, fx)
+
+    def _fault(self, channel: Channel, error: RemoteError) -> None:
+        entry = self.connections.get(channel.setup.peer_id)
+        self._note(channel, f"the peer broke a rule: {error}")
+        if entry is None:
+            return
+        if error.code.effect is Effect.CLOSE:
+            self._end(entry[0], error)
+            self.disconnected(entry[0], self._clock)
+        else:
+            self._send(entry[0], Error(int(error.code), channel.channel_id, error.text[:200]))
+
+    def _apply(self, channel: Channel, fx: Effects) -> None:
+        ready = self._ready
+        ready.persist.journal += fx.journal
+        if fx.save:
+            self._cold[channel.channel_id] = channel
+        if fx.save_hot:
+            self._hot[channel.channel_id] = channel
+        entry = self.connections.get(channel.setup.peer_id)
+        if entry is not None:
+            ready.send += [(entry[0], message) for message in fx.messages]
+            ready.recalls += [(entry[0], recall) for recall in fx.recalls]
+            if fx.drop:
+                self._end(entry[0], RemoteError(ErrorCode.TIMED_OUT, fx.drop))
+                self.disconnected(entry[0], self._clock)
+        for submission in fx.submissions:
+            self._submit(submission)
+        if fx.read_ledger:
+            self.read_channel(channel.channel_id)
+        ready.notes += fx.notes
+        self._set_timer(channel)
+        if fx.save and channel.phase in _DEAD:
+            self._live_channels = sum(c.phase not in _DEAD for c in self.channels.values())
+        if channel.withdrawals:
+            self._holding[channel.channel_id] = channel
+        else:
+            self._holding.pop(channel.channel_id, None)
+
+    def _set_timer(self, channel: Channel) -> None:
+        due = step.next_deadline(channel)
+        if due is None:
+            self._timer_of.pop(channel.channel_id, None)
+        elif self._timer_of.get(channel.channel_id) != due:
+            self._timer_of[channel.channel_id] = due
+            heapq.heappush(self._timers, (due, channel.channel_id))
+
+    def _send(self, connection: Connection, message: Message) -> None:
+        self._ready.send.append((connection, message))
+
+    def _note(self, channel: Channel, text: str) -> None:
+        self._ready.notes.append(OperatorNote(channel.channel_id, text))
+
+    def ready(self) -> Ready:
+        """Everything that the inputs so far want done, once."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for channel in dirty.values():
+                if channel.held_back:
+                    self._run(channel, lambda fx, c=channel: step.receive(c, [], self.now(c), fx))
+                else:
+                    self._run(channel, lambda fx, c=channel: step.advance(c, self.now(c), fx))
+        ready, self._ready = self._ready, Ready()
+        ready.persist.hot = [(key, pack_hot(c)) for key, c in self._hot.items()]
+        ready.persist.cold = [(key, pack_cold(c)) for key, c in self._cold.items()]
+        self._hot, self._cold = {}, {}
+        return ready

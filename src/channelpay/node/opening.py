@@ -1,0 +1,140 @@
+"""OPEN and ACCEPT: two sets of terms become one channel. Spec C-4, C-5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from channelpay.channel.state import Channel, Phase, ReceiveLimits, Setup
+from channelpay.crypto import SigningKey, check_public_key, verify
+from channelpay.errors import BadSignature, ErrorCode, KeyRefused, RemoteError
+from channelpay.messages.ledger import OpenChannel
+from channelpay.messages.peer import Accept, Open
+from channelpay.node.policy import sound_limits
+from channelpay.statements import ChannelTerms, accepted_bytes
+
+
+@dataclass(slots=True)
+class Offer:
+    """An opening that this node began: what it will send or has sent."""
+
+    open_nonce: bytes
+    peer_id: bytes
+    message: Open
+    key_index: int
+    key: SigningKey
+    deadline: float
+    sent_on: int | None = None
+
+
+def build_offer(
+    open_nonce: bytes,
+    salt: bytes,
+    key: SigningKey,
+    account: bytes,
+    asset_id: bytes,
+    deposit: int,
+    flags: int,
+    window_s: int,
+    max_batch: int,
+    limits: ReceiveLimits,
+) -> Open:
+    """Party 0's OPEN."""
+    return Open(open_nonce, asset_id, key.public, account, deposit, flags, window_s, max_batch, salt, *limits)
+
+
+def _terms(ledger_id: bytes, offer: Open, key1: bytes, account1: bytes) -> ChannelTerms:
+    return ChannelTerms(
+        ledger_id,
+        offer.asset_id,
+        offer.channel_key,
+        key1,
+        offer.account,
+        account1,
+        offer.open_nonce,
+        offer.flags,
+        offer.window_s,
+        offer.max_batch,
+    )
+
+
+def check_keys(offer: Open | Accept) -> None:
+    """Raises RemoteError(KEY_REFUSED) for keys that nobody may use (spec S-3)."""
+    try:
+        check_public_key(offer.channel_key)
+        check_public_key(offer.account)
+    except KeyRefused as error:
+        raise RemoteError(ErrorCode.KEY_REFUSED, str(error)) from None
+
+
+def accept(
+    ledger_id: bytes,
+    offer: Open,
+    peer_id: bytes,
+    key: SigningKey,
+    key_index: int,
+    account: bytes,
+    salt: bytes,
+    limits: ReceiveLimits,
+) -> tuple[Channel, Accept]:
+    """Party 1's side of an offer that the policy allows: its channel and the ACCEPT to send."""
+    terms = _terms(ledger_id, offer, key.public, account)
+    channel_id = terms.channel_id()
+    peer_limits = ReceiveLimits(offer.max_unacked, offer.max_unacked_value, offer.min_payment)
+    setup = Setup(terms, 1, peer_id, key_index, offer.salt, salt, offer.deposit, limits, peer_limits)
+    # Party 1 deposits nothing when the channel opens: the ledger debits the opener alone.
+    message = Accept(
+        offer.open_nonce,
+        offer.asset_id,
+        key.public,
+        account,
+        0,
+        offer.flags,
+        offer.window_s,
+        offer.max_batch,
+        salt,
+        *limits,
+        key.sign(accepted_bytes(channel_id)),
+    )
+    return Channel(channel_id, setup, key, phase=Phase.ACCEPTED), message
+
+
+def accepted(ledger_id: bytes, offer: Offer, answer: Accept) -> tuple[Channel, OpenChannel]:
+    """Party 0's side once the peer accepted: its channel and the request to the ledger.
+
+    Raises RemoteError if the answer is not to what was offered, or not signed.
+    """
+    mine = offer.message
+    same = (answer.asset_id, answer.flags, answer.window_s, answer.max_batch)
+    if same != (mine.asset_id, mine.flags, mine.window_s, mine.max_batch) or answer.deposit != 0:
+        raise RemoteError(ErrorCode.UNEXPECTED, "ACCEPT does not repeat the terms of OPEN")
+    check_keys(answer)
+    if not sound_limits(answer.max_unacked, answer.max_unacked_value):
+        raise RemoteError(ErrorCode.LIMITS_REFUSED, "ACCEPT announces limits under which nothing can be paid")
+    terms = _terms(ledger_id, mine, answer.channel_key, answer.account)
+    channel_id = terms.channel_id()
+    try:
+        verify(answer.channel_key, answer.signature, accepted_bytes(channel_id))
+    except BadSignature:
+        raise RemoteError(
+            ErrorCode.BAD_SIGNATURE, "ACCEPT does not sign the channel that both sides describe"
+        ) from None
+    peer_limits = ReceiveLimits(answer.max_unacked, answer.max_unacked_value, answer.min_payment)
+    my_limits = ReceiveLimits(mine.max_unacked, mine.max_unacked_value, mine.min_payment)
+    setup = Setup(
+        terms, 0, offer.peer_id, offer.key_index, mine.salt, answer.salt, mine.deposit, my_limits, peer_limits
+    )
+    request = OpenChannel(
+        terms.asset_id,
+        terms.key0,
+        terms.key1,
+        terms.account0,
+        terms.account1,
+        terms.open_nonce,
+        terms.flags,
+        terms.window_s,
+        terms.max_batch,
+        mine.deposit,
+        offer.key.sign(accepted_bytes(channel_id)),
+        answer.signature,
+    )
+    return Channel(channel_id, setup, offer.key, phase=Phase.ACCEPTED), request
