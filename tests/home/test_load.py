@@ -9,7 +9,7 @@ import pytest
 
 from channelpay.home.config import KINDS, LedgerConfig, NodeConfig, keys_of, value_of
 from channelpay.home.layout import Home, HomeError
-from channelpay.home.load import ConfigError, build, kind_of, load_config, parse_flag, template
+from channelpay.home.load import ConfigError, build, kind_of, load_any, load_config, parse_flag, template
 from channelpay.home.rules import HostPort
 
 
@@ -97,6 +97,7 @@ def test_a_bad_flag_is_told_apart_from_the_file() -> None:
 def test_the_home_of_another_kind_is_refused(tmp_path: Path) -> None:
     home = home_with(tmp_path, 'kind = "ledger"')
     assert kind_of(home) is LedgerConfig
+    assert load_any(home).config == LedgerConfig()
     with pytest.raises(ConfigError, match="is the home of a ledger; this command needs the home of a node"):
         load_config(home, NodeConfig)
 
@@ -130,4 +131,8 @@ def test_others_connect_to_the_advertised_place_or_the_first_listened_on() -> No
     assert build(NodeConfig, {}, "file").config.reachable_at == HostPort("127.0.0.1", 7668)
     advertised = build(NodeConfig, {}, "file", {"node.advertise": "pay.example:9"}).config
     assert advertised.reachable_at == HostPort("pay.example", 9)
+    assert build(NodeConfig, {}, "file", {"node.listen": ["0.0.0.0:9"]}).config.reachable_at is None
+    assert build(NodeConfig, {}, "file", {"node.listen": ["a.example:0"]}).config.reachable_at is None
+    assert build(LedgerConfig, {}, "file").config.reachable_at == HostPort("127.0.0.1", 7669)
+    assert build(LedgerConfig, {}, "file", {"ledger.listen": ["[::]:9"]}).config.reachable_at is None
     assert value_of(advertised, "node.advertise") == HostPort("pay.example", 9)

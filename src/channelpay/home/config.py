@@ -39,6 +39,7 @@ from channelpay.limits import (
 
 NODE_PORT: Final = 7668
 LEDGER_PORT: Final = 7669
+_ANY_HOST: Final = frozenset({"0.0.0.0", "::"})
 _MOST_CHANNELS: Final = 1_000_000
 _DAY_S: Final = 86_400
 _TEN_YEARS_S: Final = 3650 * _DAY_S
@@ -145,6 +146,11 @@ class Records:
     keep_s: int = _setting(0, integer(0, _TEN_YEARS_S), "how long payments of settled channels are kept; 0: for ever")
 
 
+def _definite(place: HostPort) -> HostPort | None:
+    """`place` unless it stands for any port or any address of the machine."""
+    return None if place.port == 0 or place.host in _ANY_HOST else place
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything that a node's daemon is told."""
@@ -158,9 +164,9 @@ class NodeConfig:
     records: Records = _section(Records)
 
     @property
-    def reachable_at(self) -> HostPort:
-        """Where others are told to connect to."""
-        return self.node.advertise or self.node.listen[0]
+    def reachable_at(self) -> HostPort | None:
+        """Where others are told to connect to; None if only the running daemon can know."""
+        return self.node.advertise or _definite(self.node.listen[0])
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """(key, what is wrong) for values that are sound alone but not together."""
@@ -191,6 +197,11 @@ class LedgerConfig:
 
     ledger: Settlement = _section(Settlement)
     log: Log = _section(Log)
+
+    @property
+    def reachable_at(self) -> HostPort | None:
+        """Where clients on this machine connect to; None if only the running daemon can know."""
+        return _definite(self.ledger.listen[0])
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """(key, what is wrong) for values that are sound alone but not together."""

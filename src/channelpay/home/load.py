@@ -60,6 +60,13 @@ def kind_of(home: Home) -> type[NodeConfig] | type[LedgerConfig]:
     return KINDS[_kind_in(_parse(home.read_config(), str(home.config_file)), str(home.config_file))]
 
 
+def load_any(home: Home, flags: Mapping[str, Any] | None = None) -> Loaded[NodeConfig] | Loaded[LedgerConfig]:
+    """The configuration of a home, whichever kind it is; raises ConfigError or HomeError."""
+    if kind_of(home) is LedgerConfig:
+        return load_config(home, LedgerConfig, flags)
+    return load_config(home, NodeConfig, flags)
+
+
 def build(kind: type[C], tables: Mapping[str, Any], where: str, flags: Mapping[str, Any] | None = None) -> Loaded[C]:
     """The configuration in parsed TOML tables; raises ConfigError (spec N-4)."""
     known = dict(keys_of(kind))
