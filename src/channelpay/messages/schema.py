@@ -40,11 +40,21 @@ class Field:
         return value
 
 
-class _Nested(Field):
+class Bounded(Field):
+    """An int between two bounds, or bytes or text whose number of bytes lies between them."""
+
+    def __init__(self, kind: type, least: int, most: int, check: Check, expected: str) -> None:
+        super().__init__(check, expected)
+        self.kind = kind
+        self.least = least
+        self.most = most
+
+
+class Nested(Field):
     """A record inside a record."""
 
     def __init__(self, kind: type[Record]) -> None:
-        super().__init__(lambda value: type(value) is list, f"an array ({kind.__name__})")
+        super().__init__(lambda value: type(value) is list, f"the array {kind.__name__}")
         self.kind = kind
 
     def load(self, value: Any, where: str) -> Any:
@@ -54,7 +64,7 @@ class _Nested(Field):
         return value.to_wire()
 
 
-class _Optional(Field):
+class Optional(Field):
     """nil or the inner field."""
 
     def __init__(self, inner: Field) -> None:
@@ -68,7 +78,7 @@ class _Optional(Field):
         return None if value is None else self.inner.dump(value)
 
 
-class _Array(Field):
+class Array(Field):
     """Between `least` and `most` values of the inner field; a tuple in Python."""
 
     def __init__(self, inner: Field, most: int, least: int = 0) -> None:
@@ -77,6 +87,8 @@ class _Array(Field):
             f"an array of {least} to {most}, each {inner.expected}",
         )
         self.inner = inner
+        self.least = least
+        self.most = most
 
     def load(self, value: Any, where: str) -> Any:
         return tuple(self.inner.load(item, where) for item in super().load(value, where))
@@ -88,22 +100,31 @@ class _Array(Field):
 def uint(most: int) -> Field:
     """An unsigned integer 0 .. most; a bool is none."""
     bound = f"2^{most.bit_length()}-1" if most > 1 and most & (most + 1) == 0 else str(most)
-    return Field(lambda value: type(value) is int and 0 <= value <= most, f"an integer 0 .. {bound}")
+    return Bounded(int, 0, most, lambda value: type(value) is int and 0 <= value <= most, f"an integer 0 .. {bound}")
 
 
 def blob(size: int) -> Field:
     """Exactly `size` bytes."""
-    return Field(lambda value: type(value) is bytes and len(value) == size, f"{size} bytes")
+    return Bounded(bytes, size, size, lambda value: type(value) is bytes and len(value) == size, f"{size} bytes")
 
 
 def blob_upto(most: int, least: int = 0) -> Field:
     """Between `least` and `most` bytes."""
-    return Field(lambda value: type(value) is bytes and least <= len(value) <= most, f"{least} to {most} bytes")
+    return Bounded(
+        bytes,
+        least,
+        most,
+        lambda value: type(value) is bytes and least <= len(value) <= most,
+        f"{least} to {most} bytes",
+    )
 
 
 def text(most: int) -> Field:
     """UTF-8 text of at most `most` bytes."""
-    return Field(
+    return Bounded(
+        str,
+        0,
+        most,
         lambda value: type(value) is str and len(value.encode("utf-8", "surrogatepass")) <= most,
         f"text of at most {most} bytes",
     )
@@ -111,17 +132,17 @@ def text(most: int) -> Field:
 
 def optional(inner: Field) -> Field:
     """nil, or what `inner` takes."""
-    return _Optional(inner)
+    return Optional(inner)
 
 
 def array(inner: Field, most: int, least: int = 0) -> Field:
     """An array of `least` to `most` of what `inner` takes."""
-    return _Array(inner, most, least)
+    return Array(inner, most, least)
 
 
 def nested(kind: type[Record]) -> Field:
     """A record as a field."""
-    return _Nested(kind)
+    return Nested(kind)
 
 
 U8 = Annotated[int, uint(2**8 - 1)]
