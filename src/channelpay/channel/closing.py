@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from channelpay.channel.effects import ChangedNote, Effects, FailedNote, OperatorNote, PaidNote, Queued, Submission
+from channelpay.channel.payments import forget_ids
 from channelpay.channel.state import Channel, FinalAgreement, Held, Phase, Reading
 from channelpay.crypto import verify
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
@@ -191,7 +192,7 @@ def fail_queue(c: Channel, fx: Effects, why: str) -> None:
     if c.queue:
         items = list(c.queue)
         c.queue.clear()
-        c.queued_ids.clear()
+        forget_ids(c, items)
         c.queued_count = c.queued_total = 0
         fx.notes.append(FailedNote(items, LocalError(Reason.CLOSING, f"not paid: {why}")))
 
@@ -257,6 +258,7 @@ def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
     for sent in c.unacked:
         (paid if sent.half.n <= settled_n else lost).extend(sent.items)
     c.unacked.clear()
+    forget_ids(c, paid + lost)
     if paid:
         fx.notes.append(PaidNote(paid))
     if lost:

@@ -87,16 +87,16 @@ Note = PaidNote | FailedNote | ChangedNote | OperatorNote
 class Queued:
     """Payments of one caller that wait for a flush, then for their acknowledgement.
 
-    `records` holds `count` records, `memos` (index, bytes) pairs within them. `waiter` is the
-    caller's own; `first_n` is set by the flush.
+    `records` holds `count` records, `memos` (index, bytes) pairs within them, `ids` the payment ids
+    among them. `waiters` are the callers' own; `first_n` is set by the flush.
     """
 
     records: bytes
     count: int
     total: int
     memos: list[tuple[int, bytes]]
-    waiter: Any = None
-    payment_id: bytes = b""
+    ids: tuple[bytes, ...] = ()
+    waiters: list[Any] = field(default_factory=list)
     first_n: int = 0
 
 

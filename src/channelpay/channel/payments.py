@@ -65,8 +65,8 @@ def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
     c.queued_count += count
     c.queued_total += total
     for item in items:
-        if item.payment_id:
-            c.queued_ids[item.payment_id] = item
+        for payment_id in item.ids:
+            c.pending_ids[payment_id] = item
 
 
 def may_flush(c: Channel, stale: bool) -> bool:
@@ -117,8 +117,6 @@ def _pay(c: Channel, items: list[Queued], fx: Effects) -> Pay:
         item.first_n = first_n + count
         if item.memos:
             memos += [(index + count, memo) for index, memo in item.memos]
-        if item.payment_id:
-            c.queued_ids.pop(item.payment_id, None)
         count += item.count
         total += item.total
     c.queued_count -= count
@@ -264,11 +262,19 @@ def hold(c: Channel, newest: Held, fx: Effects) -> None:
             c.boundaries.pop(n, None)
     c.boundaries[newest.own.n] = newest.own
     if paid:
+        forget_ids(c, paid)
         fx.notes.append(PaidNote(paid))
 
 
-def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]], waiter: object) -> list[Queued]:
-    """Cut a caller's records into queue items that fit a batch and the peer's limits; the last carries `waiter`."""
+def forget_ids(c: Channel, items: list[Queued]) -> None:
+    """These items are no longer under way: what became of their ids is in the store, or they were never paid."""
+    for item in items:
+        for payment_id in item.ids:
+            c.pending_ids.pop(payment_id, None)
+
+
+def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]]) -> list[Queued]:
+    """Cut a caller's records into queue items that fit a batch and the peer's limits."""
     limits = c.setup.peer_limits
     size = min(c.setup.terms.max_batch, limits.max_unacked)
     items: list[Queued] = []
@@ -284,5 +290,4 @@ def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]], w
         inside = [(index - start, memo) for index, memo in memos if start <= index < start + count]
         items.append(Queued(piece, count, total, inside))
         start += count
-    items[-1].waiter = waiter
     return items

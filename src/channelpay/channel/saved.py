@@ -247,3 +247,9 @@ def _load_cold(c: Channel, cold: _Cold) -> None:
             (r.out0, r.out1),
             r.number,
         )
+
+
+def unpack_hot_held(hot: bytes) -> int:
+    """How many of my payments the peer had acknowledged, from the hot part alone."""
+    values = _HOT.unpack(hot)
+    return int(values[7]) if values[6] else 0

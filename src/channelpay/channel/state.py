@@ -148,7 +148,7 @@ class Channel:
     queue: deque[Queued] = field(default_factory=deque)
     queued_count: int = 0
     queued_total: int = 0
-    queued_ids: dict[bytes, Queued] = field(default_factory=dict)
+    pending_ids: dict[bytes, Queued] = field(default_factory=dict)  # queued, or sent and not acknowledged
     boundaries: dict[int, Half] = field(default_factory=dict)  # my halves the peer may show: acked and unacked
     reestablished: bool = False  # ever, in this process (spec X-11)
     started_at: float = 0.0
