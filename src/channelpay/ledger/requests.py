@@ -194,4 +194,5 @@ def execute(ledger: Ledger, books: Books, request: Request, now: int) -> Respons
         return ledger.refuse(request.request_id, sha256(request.blob), refusal)
     if admitted.is_read:
         return ledger.read(books, admitted, now)
+    books.set_clock(max(now, books.clock()))
     return ledger.write(books, admitted, now)

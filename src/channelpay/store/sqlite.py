@@ -1,0 +1,298 @@
+"""One SQLite file, opened so that a commit is a promise. Spec L-9, N-8.
+
+WAL with `synchronous=FULL`: a commit that returned is on disk, readers do not wait for the writer.
+One process writes a file; a second is refused by name. Whatever SQLite cannot do (full disk, failed
+fsync, corrupt file) becomes StoreFailed, after which the database refuses everything: nothing goes on
+as if it had been written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from channelpay.errors import StoreFailed
+
+Row = tuple[Any, ...]
+Parameters = Sequence[Any]
+
+_BUSY_TIMEOUT_MS: Final = 10_000
+"""Other processes only read or check the file; none holds a lock longer than a checkpoint."""
+
+_STATEMENTS: Final = 256
+"""Prepared statements kept for each connection: more than any store has."""
+
+_EXPLAINED: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
+    (apsw.FullError, "the disk is full; make room and start again"),
+    (apsw.IOError, "reading or writing failed; check the disk before starting again"),
+    (apsw.CorruptError, "the file is damaged; restore a backup"),
+    (apsw.NotADBError, "this is no SQLite file"),
+    (apsw.ReadOnlyError, "the file cannot be written; check its permissions"),
+    (apsw.CantOpenError, "the file cannot be opened; check that its directory exists and may be written"),
+    (apsw.PermissionsError, "access is denied; check the permissions"),
+    (apsw.BusyError, "another program has locked the file"),
+    (apsw.ConstraintError, "a check of the schema failed: the books would contradict themselves"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a file must be: `application_id` marks its kind, `migrations[i]` leads from version i to i + 1."""
+
+    name: str
+    application_id: int
+    migrations: tuple[str, ...]
+
+    @property
+    def version(self) -> int:
+        """The version that this program writes."""
+        return len(self.migrations)
+
+
+class Database:
+    """One connection to one file; made by `open_database` or `reader`.
+
+    Statements are prepared once and kept. A Database is used by one thread at a time. Every method
+    raises StoreFailed when SQLite fails, and after a failed write always.
+    """
+
+    def __init__(self, path: Path, connection: apsw.Connection, lock: int | None = None) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._failed: str | None = None
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a statement."""
+        self._check()
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise self._fail(error) from error
+
+    def row(self, sql: str, parameters: Parameters = ()) -> Row | None:
+        """The first row of a statement, or None."""
+        self._check()
+        try:
+            # Exhausted, so that no statement keeps a read transaction open.
+            found = self._connection.execute(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise self._fail(error) from error
+        return found[0] if found else None
+
+    def stream(self, sql: str, parameters: Parameters = ()) -> Iterator[Row]:
+        """The rows of a statement one by one, for tables that do not fit in memory."""
+        self._check()
+        try:
+            yield from self._connection.execute(sql, parameters)
+        except apsw.Error as error:
+            raise self._fail(error) from error
+
+    def run(self, sql: str, parameters: Parameters = ()) -> int:
+        """Execute a statement; how many rows it changed."""
+        self._check()
+        try:
+            self._connection.execute(sql, parameters).fetchall()
+            return self._connection.changes()
+        except apsw.Error as error:
+            raise self._fail(error) from error
+
+    def run_many(self, sql: str, parameters: Iterable[Parameters]) -> None:
+        """Execute a statement once for each of the parameters."""
+        self._check()
+        try:
+            self._connection.executemany(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise self._fail(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A write transaction: durable when the block has ended, undone when an exception leaves it."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._undo("ROLLBACK")
+            raise
+        try:
+            self.run("COMMIT")
+        except StoreFailed:
+            self._undo("ROLLBACK")
+            raise
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Part of a transaction that is undone alone when an exception leaves the block."""
+        self.run("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._undo("ROLLBACK TO part")
+            self._undo("RELEASE part")
+            raise
+        self.run("RELEASE part")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads inside see one moment of the file, whatever is committed meanwhile."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self._undo("COMMIT")
+
+    def reader(self) -> Database:
+        """A second connection to the same file that can only read; it does not wait for the writer."""
+        return open_reader(self.path, vfs=self._connection.open_vfs or None)
+
+    def close(self) -> None:
+        """Close the file and let another process have it. Harmless a second time."""
+        try:
+            self._connection.close()
+        except apsw.Error as error:
+            raise self._fail(error) from error
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def _undo(self, sql: str) -> None:
+        # After a failed write SQLite may have rolled back by itself; the database is then refused anyway.
+        with suppress(apsw.Error):
+            self._connection.execute(sql)
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise StoreFailed(self._failed)
+
+    def _fail(self, error: apsw.Error) -> StoreFailed:
+        failure = _failure(self.path, error)
+        self._failed = str(failure)
+        return failure
+
+
+def open_database(
+    path: Path, schema: Schema, *, create: Callable[[Database], None] | None = None, vfs: str | None = None
+) -> Database:
+    """Open `path` for writing, alone, at the newest version of `schema`.
+
+    `create` makes a new database and fills in its first rows, all of it or nothing; without it there
+    must be one. `vfs` names an apsw VFS. Raises StoreFailed: used by another process, missing or
+    existing, of another kind, newer than this program, or not readable and writable.
+    """
+    if create is None and not path.exists():
+        raise StoreFailed(f"{path} does not exist; create the {schema.name} first")
+    with ExitStack() as undo:
+        lock = _lock(path, schema.name)
+        undo.callback(os.close, lock)
+        if create is not None:
+            _touch(path)
+        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+        undo.callback(connection.close)
+        database = Database(path, connection, lock)
+        _prepare(database, schema, create)
+        undo.pop_all()
+    return database
+
+
+def _touch(path: Path) -> None:
+    """A file that its owner alone can read; SQLite gives its other files the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror}") from error
+
+
+def open_reader(path: Path, schema: Schema | None = None, *, vfs: str | None = None) -> Database:
+    """Open `path` for reading beside whoever writes it; raises StoreFailed."""
+    if not path.exists():
+        raise StoreFailed(f"{path} does not exist")
+    database = Database(path, _connect(path, apsw.SQLITE_OPEN_READONLY, vfs))
+    if schema is not None:
+        try:
+            _check_kind(database, schema)
+            if (version := _pragma(database, "user_version")) != schema.version:
+                raise StoreFailed(f"{path} has schema version {version}, this program reads {schema.version}")
+        except StoreFailed:
+            database.close()
+            raise
+    return database
+
+
+def _connect(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+    try:
+        connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA foreign_keys = ON")
+    except apsw.Error as error:
+        raise _failure(path, error) from error
+    return connection
+
+
+def _prepare(database: Database, schema: Schema, create: Callable[[Database], None] | None) -> None:
+    _check_kind(database, schema)
+    version = _pragma(database, "user_version")
+    if version and create is not None:
+        raise StoreFailed(f"{database.path} exists already; a {schema.name} is created once")
+    if not version and create is None:
+        raise StoreFailed(f"{database.path} is empty; create the {schema.name} first")
+    if version > schema.version:
+        raise StoreFailed(
+            f"{database.path} has schema version {version}, this program knows {schema.version}: use a newer channelpay"
+        )
+    mode = database.row("PRAGMA journal_mode = WAL")
+    if mode != ("wal",):
+        raise StoreFailed(f"{database.path}: this file system cannot do WAL (got {mode})")
+    database.run("PRAGMA synchronous = FULL")
+    if version < schema.version:
+        with database.transaction():
+            for migration in schema.migrations[version:]:
+                database.run(migration)
+            if create is not None:
+                create(database)
+            database.run(f"PRAGMA application_id = {schema.application_id}")
+            database.run(f"PRAGMA user_version = {schema.version}")
+
+
+def _check_kind(database: Database, schema: Schema) -> None:
+    kind = _pragma(database, "application_id")
+    fresh = kind == 0 and _pragma(database, "user_version") == 0 and not database.rows("SELECT 1 FROM sqlite_schema")
+    if kind != schema.application_id and not fresh:
+        raise StoreFailed(f"{database.path} is an SQLite file, but no {schema.name}")
+
+
+def _pragma(database: Database, name: str) -> int:
+    row = database.row(f"PRAGMA {name}")
+    return int(row[0]) if row else 0
+
+
+def _lock(path: Path, name: str) -> int:
+    """A locked descriptor of `path`.lock; the system drops the lock when the process ends, however it ends."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreFailed(f"{lock_path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreFailed(f"{path}: this {name} is used by process {holder}; only one may use it") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+    return descriptor
+
+
+def _failure(path: Path, error: apsw.Error) -> StoreFailed:
+    for kind, explanation in _EXPLAINED:
+        if isinstance(error, kind):
+            return StoreFailed(f"{path}: {explanation} ({error})")
+    return StoreFailed(f"{path}: {type(error).__name__}: {error}")
