@@ -1,4 +1,4 @@
-"""Bytes to frames: length u32, type u8, payload. Spec T-2.
+"""Bytes to frames: length u32, type u8, payload. Spec T-2 and T-3.
 
 `FrameBuffer` holds at most one frame beyond what was fed, and refuses a length above its bound
 before the bytes come.

@@ -18,7 +18,7 @@ MAX_ASSET_SCALE: Final = 18
 MAX_ASSET_CODE: Final = 12
 """Characters of an asset's code: long enough for any ticker, short enough for a table."""
 
-# --- Frames (spec T-2) ---------------------------------------------------------------------
+# --- Frames (spec T-3) ---------------------------------------------------------------------
 FRAME_HEADER_BYTES: Final = 5
 MAX_FRAME_BEFORE_AUTH: Final = 4 * 1024
 """A stranger may make us hold this much."""
@@ -41,7 +41,7 @@ MAX_BATCH: Final = 4096
 MAX_MEMO_BYTES: Final = 256
 MAX_MEMOS_BYTES: Final = 16 * 1024
 
-# --- Handshake and connections (spec T-9) --------------------------------------------------
+# --- Handshake and connections (spec, section 4.9) -----------------------------------------
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From accept to AUTH, one deadline for all of it: a slow stranger costs ten seconds."""
 

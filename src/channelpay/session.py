@@ -179,7 +179,7 @@ class Session:
         """Take bytes from the peer; the application messages that became whole, in order.
 
         Never raises for what the peer sent: messages that came whole and legal before a fault are returned,
-        the fault stands in `error`, and `phase` is ENDED. Bytes after that are ignored.
+        the fault stands in `error`, and `phase` is ENDED. Bytes after that are ignored (spec T-4).
         """
         messages: list[Message] = []
         if self.phase is Phase.ENDED:
@@ -201,7 +201,7 @@ class Session:
     def refuse(self, error: RemoteError) -> None:
         """End the session for a fault of the peer's: seen here, or by those who act on its messages.
 
-        An authenticated peer is told, once; a stranger is not (spec T-20). Does nothing after the end.
+        An authenticated peer is told, once (spec T-21); a stranger is not (spec T-20). Does nothing after the end.
         """
         if self.phase is Phase.ENDED:
             return
@@ -255,7 +255,7 @@ class Session:
                     self._on_hello(message, frame(kind, payload))
                 case Auth():
                     self._on_auth(message)
-                case Ping():
+                case Ping():  # spec T-24
                     self._out += Pong(message.token).to_frame()
                 case Pong():
                     self._on_pong(message)
@@ -285,7 +285,7 @@ class Session:
             ("features", message.features),
             ("ledger_ids", message.ledger_ids),
         ):
-            if not _strictly_rising(values):
+            if not _strictly_rising(values):  # spec T-11
                 raise RemoteError(ErrorCode.MALFORMED, f"Hello.{name} is not strictly rising")
         self._agree(message)
         own_frame = self._hello.to_frame()
@@ -309,7 +309,7 @@ class Session:
                 raise RemoteError(ErrorCode.UNKNOWN_FEATURE, f"the peer demands feature {feature}")
         self.features = frozenset(known & set(hello.features))
         taken = {int(role): role for role in self._takes}
-        if hello.role not in taken:
+        if hello.role not in taken:  # spec T-14
             names = " or ".join(sorted(role.name for role in self._takes))
             raise RemoteError(ErrorCode.WRONG_ROLE, f"the peer's role is {hello.role}; here it must be {names}")
         self.peer_role = taken[hello.role]
@@ -344,7 +344,7 @@ class Session:
         self._pongs += 1
 
     def _on_farewell(self, message: Error) -> None:
-        self.farewell = message
+        self.farewell = message  # spec T-21
         self.phase = Phase.ENDED
         self._out.clear()  # the peer has stopped reading; nothing is owed to it
 

@@ -220,7 +220,7 @@ class Link:
             self._finish(self._session.error)
         elif self._session.farewell is not None:
             farewell = self._session.farewell
-            self._finish(LinkClosed(f"ended by the peer: {_code_name(farewell.code)}: {farewell.text}", farewell))
+            self._finish(LinkClosed(f"ended by the peer: {_code_name(farewell.code)}: {farewell.text!r}", farewell))
 
     def _why_closed(self) -> str:
         if self._session.established:
@@ -410,7 +410,7 @@ async def serve(
 
 
 class _Doorstep:
-    """Counts strangers: connections that are not yet authenticated, in all and for each address (spec T-21)."""
+    """Counts strangers: connections that are not yet authenticated, in all and for each address (spec T-28)."""
 
     def __init__(self, most: int, most_per_address: int) -> None:
         self._most = most

@@ -75,7 +75,7 @@ class Message(Record):
 
 @record
 class Hello(Message):
-    """The first message of both sides (spec T-5)."""
+    """The first message of both sides (spec T-9)."""
 
     TYPE: ClassVar[int] = 0x01
     versions: Annotated[tuple[int, ...], array(uint(2**16 - 1), MAX_VERSIONS, least=1)]
@@ -88,7 +88,7 @@ class Hello(Message):
 
 @record
 class Auth(Message):
-    """Who I am, tied to this TLS connection (spec T-6)."""
+    """Who I am, tied to this TLS connection (spec T-16)."""
 
     TYPE: ClassVar[int] = 0x02
     node_id: Key
