@@ -32,6 +32,11 @@ def words_from_entropy(entropy: bytes) -> str:
     return _WORDS.to_mnemonic(entropy)
 
 
+def derive(seed: bytes, path: str) -> SigningKey:
+    """The Ed25519 key at a hardened SLIP-0010 path below a BIP-39 seed of 64 bytes (spec S-6)."""
+    return SigningKey(SLIP10.from_seed(seed, curve_name="ed25519").get_privkey_from_path(path))
+
+
 class Keyring:
     """All keys of one owner, derived from 24 words by SLIP-0010 hardened paths (spec S-6).
 
@@ -43,18 +48,15 @@ class Keyring:
         words = " ".join(words.split())
         if len(words.split(" ")) != 24 or not _WORDS.check(words):
             raise KeyRefused("these are not 24 valid BIP-39 seed words: a word is misspelt, missing or out of place")
-        self._root = SLIP10.from_seed(Mnemonic.to_seed(words, ""), curve_name="ed25519")
-        self.identity = self._derive(f"{_ROOT}/0'")
-        self.account = self._derive(f"{_ROOT}/1'")
+        self._seed = Mnemonic.to_seed(words, "")
+        self.identity = derive(self._seed, f"{_ROOT}/0'")
+        self.account = derive(self._seed, f"{_ROOT}/1'")
 
     def channel(self, index: int) -> SigningKey:
         """The key of the channel with this index, 0 .. 2^31-1."""
         if type(index) is not int or not 0 <= index < 2**31:
             raise KeyRefused(f"channel key index {index!r} is outside 0 .. 2^31-1")
-        return self._derive(f"{_ROOT}/2'/{index}'")
-
-    def _derive(self, path: str) -> SigningKey:
-        return SigningKey(self._root.get_privkey_from_path(path))
+        return derive(self._seed, f"{_ROOT}/2'/{index}'")
 
 
 @dataclass(frozen=True, slots=True)
