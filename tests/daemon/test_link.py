@@ -357,18 +357,33 @@ async def test_close_never_hangs(autojump_clock: trio.testing.MockClock) -> None
             await link.receive()
 
 
-async def test_a_cancelled_link_says_what_was_queued_and_goes() -> None:
+async def test_a_cancelled_link_says_what_was_queued_and_goes(autojump_clock: trio.testing.MockClock) -> None:
     one, other = trio.testing.memory_stream_pair()
     async with linked(one) as wait:
         with trio.CancelScope() as scope:
             async with open_link(other, session(Side.LISTENED)) as link:
                 alice = await wait()
                 link.send(Funded(ID).to_frame())
-                alice.end()
                 scope.cancel()
                 await trio.sleep_forever()
         assert scope.cancelled_caught
-        assert alice.received_bytes <= link.sent_bytes
+        assert trio.current_time() <= limits.LINGER_TIMEOUT_S + 0.1
+        assert await alice.receive() == [Funded(ID)]
+        with pytest.raises(LinkClosed, match="the peer closed the connection"):
+            await alice.receive()
+
+
+async def test_a_farewell_of_a_later_version_with_a_hostile_text() -> None:
+    one, other = trio.testing.memory_stream_pair()
+    alice = RawPeer(one)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alice.authenticate)
+        async with open_link(other, session(Side.LISTENED)) as link:
+            await one.send_all(Error(60000, None, "\x1b[2Jgone").to_frame())
+            with pytest.raises(LinkClosed) as caught:
+                await link.receive()
+            await one.aclose()
+    assert str(caught.value) == "ended by the peer: code 60000: '\\x1b[2Jgone'"
 
 
 # --- TLS on loopback -------------------------------------------------------------------------
