@@ -1,0 +1,28 @@
+"""The command tree. Spec chapter 12, section 5."""
+
+from __future__ import annotations
+
+import click
+
+from channelpay import __version__
+from channelpay.cli.app import RootGroup, local
+from channelpay.cli.channel import channel
+from channelpay.cli.config import config
+from channelpay.cli.exits import EXIT_CODES_HELP
+from channelpay.cli.node import balance, init, peer, show_id, status, stop
+from channelpay.cli.pay import pay, payment, payments
+
+
+@click.group(
+    cls=RootGroup,
+    help=f"Micropayment channels: a node, its ledger, and payments.\n\n{EXIT_CODES_HELP}",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="channelpay %(version)s")
+@local
+def cli() -> None:
+    """Common options of every command; they may also stand after the command."""
+
+
+for command in (init, status, show_id, balance, peer, channel, pay, payments, payment, config, stop):
+    cli.add_command(command)
