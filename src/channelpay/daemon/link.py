@@ -80,6 +80,9 @@ class Link:
         self._room = trio.lowlevel.ParkingLot()  # the reader waits for the inbox to be taken
         self._work = trio.lowlevel.ParkingLot()  # the writer waits for bytes or the end
         self._sent = trio.lowlevel.ParkingLot()  # waits for queued bytes to leave
+        # Cancelling the link's owner must not stop these two before what is queued has left.
+        self._reader_scope = trio.CancelScope(shield=True)
+        self._writer_scope = trio.CancelScope(shield=True)
         self._reader_done = trio.Event()
         self._writer_done = trio.Event()
 
@@ -142,21 +145,26 @@ class Link:
 
     async def _write(self) -> None:
         try:
-            while self._queue or self._ended is None:
-                if not self._queue:
-                    await self._work.park()
-                    continue
-                data = b"".join(self._queue)
-                self._queue.clear()
-                await self._stream.send_all(data)
-                self.sent_bytes += len(data)
-                self._queued_bytes -= len(data)
-                self._sent.unpark_all()
-            await _send_eof(self._stream)
+            with self._writer_scope:
+                await self._write_all()
+                await _send_eof(self._stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._finish(LinkClosed(f"connection lost while sending{_cause(error)}"))
         finally:
             self._writer_done.set()
+
+    async def _write_all(self) -> None:
+        """Send what is queued, until the link is over and the queue is empty."""
+        while self._queue or self._ended is None:
+            if not self._queue:
+                await self._work.park()
+                continue
+            data = b"".join(self._queue)
+            self._queue.clear()
+            await self._stream.send_all(data)
+            self.sent_bytes += len(data)
+            self._queued_bytes -= len(data)
+            self._sent.unpark_all()
 
     # --- Receiving ---------------------------------------------------------------------------
 
@@ -177,21 +185,26 @@ class Link:
 
     async def _read(self) -> None:
         try:
-            while True:
-                while self._ended is None and self._inbox_bytes >= MAX_INCOMING_BYTES:
-                    await self._room.park()
-                deadline = self._session.next_deadline()
-                data = None
-                with trio.move_on_at(math.inf if deadline is None else deadline):
-                    data = await self._stream.receive_some(_READ_BYTES)
-                if data == b"":
-                    self._finish(LinkClosed(self._why_closed()))
-                    return
-                self._take(data)
+            with self._reader_scope:
+                await self._read_all()
+                self._finish(LinkClosed(self._why_closed()))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._finish(LinkClosed(f"connection lost{_cause(error)}"))
         finally:
             self._reader_done.set()
+
+    async def _read_all(self) -> None:
+        """Read to the end of the stream, at the pace at which messages are taken."""
+        while True:
+            while self._ended is None and self._inbox_bytes >= MAX_INCOMING_BYTES:
+                await self._room.park()
+            deadline = self._session.next_deadline()
+            data = None
+            with trio.move_on_at(math.inf if deadline is None else deadline):
+                data = await self._stream.receive_some(_READ_BYTES)
+            if data == b"":
+                return
+            self._take(data)
 
     def _take(self, data: bytes | bytearray | None) -> None:
         """Give the session what came, or let it look at the clock; after the end, nothing but read on.
@@ -260,6 +273,8 @@ class Link:
         with trio.move_on_after(LINGER_TIMEOUT_S, shield=True):
             await self._writer_done.wait()
             await self._reader_done.wait()
+        self._reader_scope.cancel()
+        self._writer_scope.cancel()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
 
@@ -293,7 +308,6 @@ async def open_link(stream: trio.abc.Stream, session: Session, began: float | No
             link.end(_peer_fault(error))
         finally:
             await link.close()
-            nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
