@@ -396,3 +396,26 @@ class Refusal(Record):
     """The body of a RESPONSE whose outcome is not 0: details for people."""
 
     text: Text
+
+
+VIEWS: dict[type[Operation], type[Record]] = {
+    Info: LedgerInfo,
+    Account: AccountView,
+    Channel: ChannelView,
+    Channels: ChannelPage,
+    Journal: JournalPage,
+    Subscribe: LedgerInfo,
+    CreateAsset: AssetView,
+    Issue: AccountView,
+    Redeem: AccountView,
+    Transfer: AccountView,
+    OpenChannel: ChannelView,
+    Topup: ChannelView,
+    Withdraw: ChannelView,
+    Claim: ChannelView,
+    CloseFinal: ChannelView,
+    Close: ChannelView,
+    Respond: ChannelView,
+    Settle: ChannelView,
+}
+"""What each operation answers with when it is done."""

@@ -461,7 +461,12 @@ class Node:
 
     def _reading(self, view: ChannelView) -> None:
         channel = self.channels.get(view.channel_id)
-        if channel is None or channel.phase in _DEAD:
+        if channel is None:
+            if view.status != ask.SETTLED:
+                text = "the ledger shows this channel of my account and my store does not know it: is the store old?"
+                self._ready.notes.append(OperatorNote(view.channel_id, text))
+            return
+        if channel.phase in _DEAD:
             return
         reading = Reading(
             view.status,

@@ -1,0 +1,339 @@
+"""What the owner of a node may ask of it: one object for the socket and for a program that embeds the node.
+
+Spec N-9 to N-14. Refusals are LocalError. A call that waits looks again whenever something changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from channelpay import __version__
+from channelpay.channel.state import Channel, Phase
+from channelpay.daemon.engine import Engine
+from channelpay.daemon.ledger_stream import LedgerStream
+from channelpay.daemon.payments import PaymentDesk
+from channelpay.daemon.peers import Peers
+from channelpay.errors import AddressError, LocalError, Reason
+from channelpay.home import Home
+from channelpay.home.config import NodeConfig
+from channelpay.keys import NODE_PREFIX, encode_id, parse_address
+from channelpay.limits import ANSWER_TIMEOUT_S, CLOSE_TIMEOUT_S, LEDGER_REQUEST_TIMEOUT_S, MAX_BATCH, MAX_PAGE
+from channelpay.messages import control
+from channelpay.messages.control import Method, Paid, PayMany, PayOne
+from channelpay.messages.ledger import AssetView
+from channelpay.messages.schema import Record
+from channelpay.node.views import channel_info
+from channelpay.statements import FLAG_ONE_WAY, FLAG_TWO_WAY
+
+_CHANNELS_PAGE: Final = 128
+_MAX_PAGE_BYTES: Final = 512 * 1024
+_DEAD: Final = (Phase.SETTLED, Phase.ABANDONED)
+_OPEN_TIMEOUT_S: Final = ANSWER_TIMEOUT_S + LEDGER_REQUEST_TIMEOUT_S
+
+
+class Api:
+    """See the module. `stop` is called by the Stop method."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        peers: Peers,
+        ledger: LedgerStream,
+        home: Home,
+        config: NodeConfig,
+        stop: Callable[[], None],
+    ) -> None:
+        self.engine = engine
+        self.node = engine.node
+        self.desk = PaymentDesk(engine)
+        self._peers = peers
+        self._ledger = ledger
+        self._home = home
+        self._config = config
+        self._stop = stop
+        self.listening: tuple[str, ...] = ()
+        self._methods: dict[type[Method], Callable[[Any], Awaitable[Record]]] = {
+            control.Status: self._status,
+            control.ListAssets: self._assets,
+            control.ListChannels: self._channels,
+            control.ShowChannel: self._show,
+            control.OpenChannel: self._open,
+            control.TopupChannel: self._topup,
+            control.WithdrawChannel: self._withdraw,
+            control.ClaimChannel: self._claim,
+            control.CloseChannel: self._close,
+            control.Balance: self._balance,
+            control.ListPeers: self._list_peers,
+            control.FindPayment: self._payment,
+            control.Payments: self._payments,
+            control.History: self._history,
+            control.Stop: self._stop_node,
+        }
+
+    async def call(self, method: Method) -> Record:
+        """Answer one method; raises LocalError."""
+        await trio.lowlevel.checkpoint()
+        return await self._methods[type(method)](method)
+
+    async def pay_one(self, message: PayOne) -> Paid:
+        """Pay once; returns when the payee holds it. Raises LocalError. Cancelled: the payment is unknown."""
+        await self.desk.wait_room(message.channel_id)
+        return await self.desk.wait(lambda done: self.desk.pay_one(message, done))
+
+    async def pay_many(self, message: PayMany) -> Paid:
+        """Pay up to 4,096 times in a row: all are queued or none. As pay_one."""
+        await self.desk.wait_room(message.channel_id)
+        return await self.desk.wait(lambda done: self.desk.pay_many(message, done))
+
+    # --- Looking ---------------------------------------------------------------------------
+
+    async def _status(self, _: control.Status) -> Record:
+        node, clock = self.node, trio.current_time()
+        phases = [c.phase for c in node.channels.values()]
+        return control.StatusView(
+            node.node_id,
+            __version__,
+            str(self._home.path),
+            self.listening,
+            node.ledger.ledger_id,
+            str(self._config.ledger.address),
+            int(node.ledger.subscribed),
+            node.ledger.time_now(clock),
+            node.ledger.number,
+            node.account,
+            sum(p in (Phase.ACCEPTED, Phase.FUNDED, Phase.OPEN) for p in phases),
+            sum(p in (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING) for p in phases),
+            sum(p == Phase.SETTLED for p in phases),
+            len(node.connections),
+            self.engine.store.received,
+            tuple(warning[:300] for warning in self.engine.warnings),
+        )
+
+    def _asset_list(self) -> tuple[AssetView, ...]:
+        return tuple(self.node.ledger.assets.values())[:MAX_PAGE]
+
+    async def _assets(self, _: control.ListAssets) -> Record:
+        await self._until(lambda: bool(self.node.ledger.subscribed), LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        return control.AssetList(self._asset_list())
+
+    async def _channels(self, method: control.ListChannels) -> Record:
+        after = method.after or b""
+        ids = sorted(
+            key for key, c in self.node.channels.items() if key > after and (method.settled or c.phase not in _DEAD)
+        )
+        clock = trio.current_time()
+        page = tuple(channel_info(self.node, self.node.channels[key], clock) for key in ids[:_CHANNELS_PAGE])
+        return control.ChannelList(page, int(len(ids) > _CHANNELS_PAGE), self._asset_list())
+
+    async def _show(self, method: control.ShowChannel) -> Record:
+        prefix = method.prefix.lower()
+        found = [key for key in self.node.channels if key.hex().startswith(prefix)] if prefix else []
+        if not found:
+            raise LocalError(Reason.UNKNOWN_CHANNEL, f"no channel's id begins with {method.prefix!r}")
+        if len(found) > 1:
+            raise LocalError(
+                Reason.AMBIGUOUS_CHANNEL, f"{len(found)} channels' ids begin with {prefix!r}: type more of it"
+            )
+        return self._one(self.node.channels[found[0]])
+
+    def _one(self, channel: Channel) -> control.ChannelOne:
+        return control.ChannelOne(channel_info(self.node, channel, trio.current_time()), self._asset_list())
+
+    async def _balance(self, _: control.Balance) -> Record:
+        request_id = self.node.read_account(trio.current_time())
+        if request_id is None:
+            raise self._no_ledger()
+        self.engine.wake()
+        accounts = self._ledger.accounts
+        await self._until(lambda: request_id in accounts, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        held = {h.asset_id: h.units for h in accounts.pop(request_id).holdings}
+        inside: dict[bytes, int] = {}
+        for c in self.node.channels.values():
+            if c.phase not in _DEAD:
+                asset_id = c.setup.terms.asset_id
+                inside[asset_id] = inside.get(asset_id, 0) + max(0, c.own_balance())
+        rows = tuple(
+            control.AssetBalance(key, held.get(key, 0), inside.get(key, 0)) for key in sorted({*held, *inside})
+        )
+        return control.BalanceView(rows, self._asset_list())
+
+    async def _list_peers(self, _: control.ListPeers) -> Record:
+        node = self.node
+        rows = []
+        for peer_id in sorted({*node.by_peer, *node.connections}):
+            live = sum(c.phase not in _DEAD for c in node.by_peer.get(peer_id, {}).values())
+            sent, received = self.engine.traffic(peer_id)
+            rows.append(
+                control.PeerInfo(
+                    peer_id,
+                    node.addresses.get(peer_id, ""),
+                    int(peer_id in node.connections),
+                    self._peers.connected_since.get(peer_id, 0),
+                    live,
+                    sent,
+                    received,
+                )
+            )
+        return control.PeerList(tuple(rows[: control.MAX_ROWS]))
+
+    # --- Channels --------------------------------------------------------------------------
+
+    async def _open(self, method: control.OpenChannel) -> Record:
+        try:
+            address = parse_address(NODE_PREFIX, method.peer)
+        except AddressError as error:
+            raise LocalError(Reason.USAGE, str(error)) from None
+        if method.flags not in (FLAG_TWO_WAY, FLAG_ONE_WAY):
+            raise LocalError(Reason.USAGE, f"flags {method.flags} are neither two_way (0) nor one_way (1)")
+        ledger = self.node.ledger
+        await self._until(lambda: ledger.subscribed, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        window_s = method.window_s or self._config.channel.window_s
+        if not ledger.min_window_s <= window_s <= ledger.max_window_s:
+            raise LocalError(
+                Reason.USAGE, f"window {window_s} s: the ledger takes {ledger.min_window_s} to {ledger.max_window_s} s"
+            )
+        max_batch = method.max_batch or self._config.channel.max_batch
+        if not 1 <= max_batch <= MAX_BATCH:
+            raise LocalError(Reason.USAGE, f"max_batch {max_batch} is outside 1 .. {MAX_BATCH}")
+        if method.deposit < ledger.min_deposit:
+            raise LocalError(Reason.USAGE, f"the ledger opens channels with at least {ledger.min_deposit} units")
+        nonce = self.node.open_channel(
+            address.key, method.asset_id, method.deposit, method.flags, window_s, max_batch, trio.current_time()
+        )
+        self.node.know_address(address.key, method.peer)
+        self._changed()
+        return self._one(await self._opened(nonce, method.peer))
+
+    async def _opened(self, nonce: bytes, peer: str) -> Channel:
+        opened = self.engine.opened
+
+        def no_answer() -> LocalError:
+            return LocalError(Reason.PEER_UNREACHABLE, f"{peer} did not answer in time: is it running there?")
+
+        await self._until(lambda: nonce in opened, _OPEN_TIMEOUT_S, no_answer)
+        result = opened.pop(nonce)
+        if isinstance(result, LocalError):
+            if result.reason is Reason.TIMED_OUT:
+                raise no_answer()
+            raise result
+        channel = self.node.channels[result]
+        waiting = (Phase.ACCEPTED, Phase.FUNDED)
+        await self._until(lambda: channel.phase not in waiting, _OPEN_TIMEOUT_S, self._slow(channel))
+        if channel.phase is Phase.ABANDONED:
+            raise LocalError(Reason.LEDGER_REFUSED, self._last_warning(channel))
+        return channel
+
+    def _last_warning(self, channel: Channel) -> str:
+        where = channel.channel_id.hex()[:16]
+        return next((w.partition(": ")[2] for w in reversed(self.engine.warnings) if w.startswith(where)), "refused")
+
+    async def _topup(self, method: control.TopupChannel) -> Record:
+        if method.units < 1:
+            raise LocalError(Reason.USAGE, "a top-up is at least one unit")
+        channel = self.node.channel(method.channel_id)
+        request_id = self.node.topup(method.channel_id, method.units, trio.current_time())
+        self._changed()
+        answered = self.engine.answered
+        await self._until(lambda: request_id in answered, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        outcome, text = answered.pop(request_id)
+        if outcome:
+            raise LocalError(Reason.LEDGER_REFUSED, text)
+        return self._one(channel)
+
+    async def _withdraw(self, method: control.WithdrawChannel) -> Record:
+        channel = self.node.channel(method.channel_id)
+        before = channel.reading.withdrawn[channel.side] if channel.reading else 0
+        self.node.withdraw(method.channel_id, method.units, trio.current_time())
+        self._changed()
+        await self._until(lambda: channel.side not in channel.withdrawals, 2 * ANSWER_TIMEOUT_S, self._slow(channel))
+        if channel.reading is None or channel.reading.withdrawn[channel.side] <= before:
+            raise LocalError(Reason.PEER_REFUSED, self._last_warning(channel))
+        return self._one(channel)
+
+    async def _claim(self, method: control.ClaimChannel) -> Record:
+        channel = self.node.channel(method.channel_id)
+        self.node.claim(method.channel_id, trio.current_time())
+        self._changed()
+        await self._until(lambda: "claim" not in channel.in_flight, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        return self._one(channel)
+
+    async def _close(self, method: control.CloseChannel) -> Record:
+        channel = self.node.channel(method.channel_id)
+        if channel.phase not in (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING) or method.force:
+            self.node.close(method.channel_id, bool(method.force), trio.current_time())
+            self._changed()
+        if method.wait:
+            limit = 2 * CLOSE_TIMEOUT_S + channel.setup.terms.window_s
+            await self._until(lambda: channel.phase is Phase.SETTLED, limit, self._slow(channel))
+        return self._one(channel)
+
+    # --- Payments --------------------------------------------------------------------------
+
+    async def _payment(self, method: control.FindPayment) -> Record:
+        return self.desk.find(method.payment_id, method.channel_id)
+
+    async def _payments(self, method: control.Payments) -> Record:
+        store = self.engine.store
+        if method.after > store.received:
+            raise LocalError(
+                Reason.USAGE, f"cursor {method.after} is beyond the {store.received} payments that were received"
+            )
+        while method.wait and store.received <= method.after:
+            await self.engine.arrived.park()
+        rows = store.journal(method.after, max(1, method.limit), _MAX_PAGE_BYTES)
+        batches = tuple(control.ReceivedBatch(*row) for row in rows)
+        return control.ReceivedPage(batches, rows[-1].next_position if rows else method.after)
+
+    async def _history(self, method: control.History) -> Record:
+        self.node.channel(method.channel_id)
+        room = min(_MAX_PAGE_BYTES, max(1, method.limit) * 40)
+        batches = self.engine.store.batches(method.channel_id, method.payer, max(1, method.from_n), room)
+        rows = tuple(control.HistoryBatch(*batch) for batch in batches)
+        return control.HistoryPage(rows, batches[-1].last_n + 1 if batches else max(1, method.from_n))
+
+    # --- Waiting ---------------------------------------------------------------------------
+
+    async def _stop_node(self, _: control.Stop) -> Record:
+        self._stop()
+        return control.Empty()
+
+    def _changed(self) -> None:
+        self.engine.wake()
+        self.engine.changed.unpark_all()  # the dialler looks for new peers
+
+    async def _until(self, reached: Callable[[], bool], seconds: float, late: Callable[[], LocalError]) -> None:
+        with trio.move_on_after(seconds):
+            while not reached():
+                await self.engine.changed.park()
+        if not reached():
+            raise late()
+
+    def _no_ledger(self) -> LocalError:
+        return LocalError(
+            Reason.LEDGER_UNREACHABLE,
+            f"the ledger at {self._config.ledger.address} does not answer: is it running there?",
+        )
+
+    def _slow(self, channel: Channel) -> Callable[[], LocalError]:
+        def late() -> LocalError:
+            name = channel.channel_id.hex()[:16]
+            return LocalError(
+                Reason.TIMED_OUT,
+                f"channel {name} is still {channel.phase.name.lower()}; see 'channelpay channel show {name}'",
+            )
+
+        return late
+
+
+def node_address(node_id: bytes, place: str) -> str:
+    """cp1...@host:port."""
+    return f"{encode_id(NODE_PREFIX, node_id)}@{place}"
+
+
+def wall_ms() -> int:
+    """Unix time in milliseconds, for payment ids."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,137 @@
+"""The connection to this node's ledger: requests out, answers and events in. Spec N-5, L-4, L-20."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import structlog
+import trio
+
+from channelpay.crypto import SigningKey, sha256, verify
+from channelpay.daemon.engine import Engine
+from channelpay.daemon.link import Link, LinkClosed, dial
+from channelpay.daemon.peers import Backoff
+from channelpay.errors import BadSignature, ErrorCode, RemoteError
+from channelpay.keys import Address
+from channelpay.ledger.outcomes import Outcome
+from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S
+from channelpay.messages.ledger import VIEWS, AccountView, ChannelView, Operation, Refusal
+from channelpay.messages.peer import Event, Message, Request, Response, Role
+from channelpay.messages.schema import Record
+from channelpay.statements import response_bytes
+
+_log = structlog.get_logger("channelpay.ledger")
+_CHECK_S: Final = LEDGER_REQUEST_TIMEOUT_S / 4
+
+
+class LedgerStream:
+    """Keeps one connection to the pinned ledger; answers that it did not sign end the connection."""
+
+    def __init__(self, engine: Engine, identity: SigningKey, address: Address) -> None:
+        self._engine = engine
+        self._identity = identity
+        self._address = address
+        self._link: Link | None = None
+        self._hashes: dict[bytes, bytes] = {}
+        self.accounts: dict[bytes, AccountView] = {}  # answers to read_account, by request id
+        engine.submit = self._submit
+
+    def _submit(self, request: Request) -> None:
+        if self._link is not None:
+            self._hashes[request.request_id] = sha256(request.blob)
+            self._link.send(request.to_frame())
+
+    async def run(self) -> None:
+        """Connect, converse, connect again; until cancelled."""
+        backoff = Backoff(random.Random())
+        while True:
+            began = trio.current_time()
+            try:
+                async with dial(
+                    self._address.host,
+                    self._address.port,
+                    self._identity,
+                    self._address.key,
+                    Role.NODE,
+                    [self._address.key],
+                    takes=[Role.LEDGER],
+                ) as link:
+                    await self._converse(link)
+            except (LinkClosed, RemoteError) as error:
+                _log.warning("no connection to the ledger", address=str(self._address), why=str(error))
+            await trio.sleep(backoff.wait_s(trio.current_time() - began))
+
+    async def _converse(self, link: Link) -> None:
+        node = self._engine.node
+        self._link = link
+        try:
+            node.ledger_connected(trio.current_time())
+            self._engine.wake()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, link)
+                failure = await self._listen(link)
+                nursery.cancel_scope.cancel()
+            raise failure
+        finally:
+            self._link = None
+            self._hashes.clear()
+            node.ledger_disconnected(trio.current_time())
+            self._engine.wake()
+            self._engine.changed.unpark_all()
+
+    async def _listen(self, link: Link) -> Exception:
+        """Take what comes until the connection ends; why it ended."""
+        try:
+            while True:
+                for message in await link.receive():
+                    self._take(message)
+                self._engine.wake()
+        except (LinkClosed, RemoteError) as error:
+            return error
+
+    async def _watch(self, link: Link) -> None:
+        while True:
+            await trio.sleep(_CHECK_S)
+            if self._engine.node.ledger.overdue(trio.current_time()):
+                link.end(RemoteError(ErrorCode.TIMED_OUT, "a request was not answered in time"))
+
+    def _take(self, message: Message) -> None:
+        node, now = self._engine.node, trio.current_time()
+        if isinstance(message, Response):
+            asked = node.ledger.asked.get(message.request_id)
+            request_hash = self._hashes.pop(message.request_id, None)
+            if asked is None or request_hash is None:
+                return
+            self._check(message, request_hash)
+            text, body = _opened(asked.operation, message)
+            if isinstance(body, AccountView):
+                self.accounts[message.request_id] = body
+                self._engine.changed.unpark_all()
+            node.ledger_answer(message.request_id, message.outcome, text, body, now)
+        elif isinstance(message, Event):
+            # The subject is this node's account or one of its channels; only channels matter here.
+            body = ChannelView.decode(message.body) if message.subject != node.account else None
+            node.ledger_event(message.number, message.at, body, now)
+            self._engine.changed.unpark_all()
+
+    def _check(self, response: Response, request_hash: bytes) -> None:
+        signed = response_bytes(
+            self._address.key, response.request_id, response.request_hash, response.outcome, response.body
+        )
+        try:
+            verify(self._address.key, response.signature, signed)
+        except BadSignature:
+            raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer is not signed by the ledger") from None
+        if response.request_hash != request_hash:
+            raise RemoteError(ErrorCode.UNEXPECTED, "an answer to another request")
+
+
+def _opened(operation: Operation, response: Response) -> tuple[str, Record | None]:
+    """(why it was refused, None) or ("", the view)."""
+    if response.outcome != Outcome.DONE:
+        known = response.outcome in Outcome._value2member_map_
+        name = Outcome(response.outcome).label if known else f"outcome {response.outcome}"  # type: ignore[call-arg]
+        details = Refusal.decode(response.body).text if response.body else ""
+        return f"{name}: {details}" if details else name, None
+    return "", VIEWS[type(operation)].decode(response.body)

@@ -1,0 +1,47 @@
+"""Writing without waiting: what is queued while a send is under way leaves in the next one."""
+
+from __future__ import annotations
+
+import trio
+
+
+class Outbox:
+    """Frames on their way to one stream.
+
+    `put` never waits, so callers bound what they queue: by what is in flight, or by `wait_below`.
+    `run` is the one task that writes; it returns when the stream breaks.
+    """
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self._stream = stream
+        self._frames: list[bytes] = []
+        self._waiting = 0
+        self._wake = trio.Event()
+        self._sent = trio.lowlevel.ParkingLot()
+
+    def put(self, frame: bytes) -> None:
+        """Queue one frame."""
+        self._frames.append(frame)
+        self._waiting += len(frame)
+        self._wake.set()
+
+    async def wait_below(self, size: int) -> None:
+        """Wait until fewer than `size` bytes are queued: for whoever makes more of them."""
+        while self._waiting >= size:
+            await self._sent.park()
+
+    async def run(self) -> None:
+        """Write until the stream breaks; then close it, so that its reader notices too."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                frames, self._frames = self._frames, []
+                data = b"".join(frames)
+                await self._stream.send_all(data)
+                self._waiting -= len(data)
+                self._sent.unpark_all()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._waiting = 0
+            self._sent.unpark_all()
+            await trio.aclose_forcefully(self._stream)

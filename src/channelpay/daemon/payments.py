@@ -1,0 +1,241 @@
+"""Where payments come in: ids are looked up, items queued, callers told. Spec C-9, N-12."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import outcome
+import trio
+
+from channelpay.batches import NO_ID, Batch, Payment, pack_record, parse_memos
+from channelpay.channel.effects import Queued
+from channelpay.channel.payments import split_payments
+from channelpay.channel.state import Channel
+from channelpay.daemon.engine import Engine, Waiter
+from channelpay.errors import AmountError, LocalError, Reason, RemoteError
+from channelpay.limits import MAX_QUEUED_PAYMENTS, PAYMENT_ID_FUTURE_S, PAYMENT_ID_HORIZON_S
+from channelpay.messages.control import (
+    PAYMENT_PAID,
+    PAYMENT_QUEUED,
+    PAYMENT_SENT,
+    PAYMENT_UNKNOWN,
+    Paid,
+    PayMany,
+    PaymentView,
+    PayOne,
+)
+from channelpay.store.payment_ids import Found, id_time_ms
+
+Done = Callable[["Paid | LocalError"], None]
+_RESUME_BELOW: Final = MAX_QUEUED_PAYMENTS // 2
+
+
+class PaymentDesk:
+    """Takes payments for the engine's channels. One call of `done` for every payment that was not refused at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._node = engine.node
+        self._store = engine.store
+
+    def has_room(self, channel_id: bytes) -> bool:
+        """Whether the channel's queue takes more; when it does not, the caller should wait."""
+        channel = self._node.channels.get(channel_id)
+        return channel is None or channel.queued_count < _RESUME_BELOW
+
+    async def wait_room(self, channel_id: bytes) -> None:
+        """Wait for room in the channel's queue: `pay` slows its caller down instead of being refused."""
+        await trio.lowlevel.checkpoint()
+        while not self.has_room(channel_id):
+            await self._engine.room.park()
+
+    async def wait(self, start: Callable[[Done], None]) -> Paid:
+        """Run `start` and wait for its `done`. Cancelled: the payment goes on, its outcome is unknown here."""
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        early: list[Paid | LocalError] = []
+        waiting = False
+
+        def done(answer: Paid | LocalError) -> None:
+            if not waiting:
+                early.append(answer)
+            elif task is not None:
+                trio.lowlevel.reschedule(task, outcome.Value(answer))
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            nonlocal task
+            task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        start(done)
+        waiting = True
+        answer = early[0] if early else await trio.lowlevel.wait_task_rescheduled(abort)
+        if isinstance(answer, LocalError):
+            raise answer
+        assert isinstance(answer, Paid)
+        return answer
+
+    # --- One ---------------------------------------------------------------------------------
+
+    def pay_one(self, message: PayOne, done: Done) -> None:
+        """Queue one payment; raises LocalError if it is refused at once."""
+        channel = self._node.channel(message.channel_id)
+        amount, payment_id, call_id = message.amount, message.payment_id, message.call_id
+        if payment_id != NO_ID and self._known(channel, payment_id, amount, call_id, done):
+            return
+        try:
+            record = pack_record(amount, payment_id)
+        except AmountError as error:
+            raise LocalError(Reason.USAGE, str(error)) from None
+        item = Queued(record, 1, amount, [(0, message.memo)] if message.memo else [])
+        if payment_id != NO_ID:
+            item.ids = (payment_id,)
+
+        def paid(item: Queued, error: LocalError | None) -> None:
+            done(error or Paid(call_id, item.first_n, 1, 0))
+
+        item.waiters.append(paid)
+        self._node.pay(message.channel_id, [item], trio.current_time())
+        self._engine.wake()
+
+    def _known(self, channel: Channel, payment_id: bytes, amount: int, call_id: int, done: Done) -> bool:
+        """Whether the id has been used: then `done` is told (or will be) and nothing is paid (spec C-9)."""
+        _check_time(payment_id)
+        item = channel.pending_ids.get(payment_id)
+        if item is not None:
+            found = next(Found(n, units) for n, candidate, units in _ids_of(item) if candidate == payment_id)
+            _check_amount(found, amount)
+            item.waiters.append(_repeated(call_id, found.n - 1, done))
+            return True
+        stored = self._store.find(channel.channel_id, channel.side, payment_id)
+        if stored is None:
+            return False
+        _check_amount(stored, amount)
+        if stored.n <= channel.acked.n or not self._wait_for(channel, stored.n, call_id, done):
+            done(Paid(call_id, stored.n, 1, 1))
+        return True
+
+    @staticmethod
+    def _wait_for(channel: Channel, n: int, call_id: int, done: Done) -> bool:
+        """Have `done` told when payment n, sent before a restart, is acknowledged; False if it is not under way."""
+        for sent in channel.unacked:
+            if sent.batch.first_n <= n <= sent.half.n:
+                sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
+                return True
+        return False
+
+    # --- Many --------------------------------------------------------------------------------
+
+    def pay_many(self, message: PayMany, done: Done) -> None:
+        """Queue payments in a row, all or none; raises LocalError if they are refused at once.
+
+        Payments whose ids have been paid before are left out and not paid again: `repeated` is 1 and
+        `count` is what was paid now.
+        """
+        channel = self._node.channel(message.channel_id)
+        batch = Batch(1, message.records, message.memos)
+        try:
+            memos = parse_memos(message.memos, batch.size)
+            records, memos, repeated = self._new_ones(channel, batch, memos)
+            if not records:
+                done(Paid(message.call_id, 0, 0, 1))
+                return
+            items = split_payments(channel, records, memos)
+        except RemoteError as error:  # the same rules as on the wire; here the fault is our caller's
+            raise LocalError(Reason.USAGE, error.text) from None
+        first = items[0]
+        count = sum(item.count for item in items)
+        for item in items:
+            item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
+
+        def paid(_: Queued, error: LocalError | None) -> None:
+            done(error or Paid(message.call_id, first.first_n, count, int(repeated)))
+
+        items[-1].waiters.append(paid)
+        self._node.pay(message.channel_id, items, trio.current_time())
+        self._engine.wake()
+
+    def _new_ones(
+        self, channel: Channel, batch: Batch, memos: list[tuple[int, bytes]]
+    ) -> tuple[bytes, list[tuple[int, bytes]], bool]:
+        """(records, memos, whether some were left out) without the payments whose ids were used before."""
+        old: set[int] = set()
+        seen: set[bytes] = set()
+        for n, payment_id, amount in batch.ids():
+            _check_time(payment_id)
+            if payment_id in seen:
+                raise LocalError(Reason.ID_REUSED, f"payment id {payment_id.hex()} stands twice in one call")
+            seen.add(payment_id)
+            item = channel.pending_ids.get(payment_id)
+            found = (
+                next(Found(i, units) for i, candidate, units in _ids_of(item) if candidate == payment_id)
+                if item is not None
+                else self._store.find(channel.channel_id, channel.side, payment_id)
+            )
+            if found is not None:
+                _check_amount(found, amount)
+                old.add(n - 1)
+        if not old:
+            return batch.records, memos, False
+        kept = [payment for payment in batch.payments() if payment.n - 1 not in old]
+        return _repack(kept)
+
+    # --- Looking -------------------------------------------------------------------------------
+
+    def find(self, payment_id: bytes, channel_id: bytes | None) -> PaymentView:
+        """Status of a payment that this node made, by its id."""
+        channels = [self._node.channel(channel_id)] if channel_id is not None else self._node.channels.values()
+        for channel in channels:
+            key = channel.channel_id
+            item = channel.pending_ids.get(payment_id)
+            if item is not None and not item.first_n:
+                amount = next(units for _, candidate, units in _ids_of(item) if candidate == payment_id)
+                return PaymentView(PAYMENT_QUEUED, key, 0, amount, payment_id)
+            found = self._store.find(key, channel.side, payment_id)
+            if found is not None:
+                status = PAYMENT_PAID if found.n <= channel.acked.n else PAYMENT_SENT
+                return PaymentView(status, key, found.n, found.amount, payment_id)
+        return PaymentView(PAYMENT_UNKNOWN, None, 0, 0, payment_id)
+
+
+def _ids_of(item: Queued) -> list[tuple[int, bytes, int]]:
+    """(place in the item from 1, id, units)."""
+    return list(Batch(1, item.records, b"").ids())
+
+
+def _repack(payments: list[Payment]) -> tuple[bytes, list[tuple[int, bytes]], bool]:
+    records = b"".join([pack_record(p.amount, p.payment_id) for p in payments])
+    return records, [(index, p.memo) for index, p in enumerate(payments) if p.memo], True
+
+
+def _repeated(call_id: int, n: int, done: Done, absolute: bool = False) -> Waiter:
+    """A waiter that answers for payment `n` of the item (or of the channel) without having paid."""
+
+    def paid(item: Queued, error: LocalError | None) -> None:
+        done(error or Paid(call_id, n if absolute else item.first_n + n, 1, 1))
+
+    return paid
+
+
+def _check_amount(found: Found, amount: int) -> None:
+    if found.amount != amount:
+        raise LocalError(
+            Reason.ID_REUSED, f"this payment id was used for {found.amount} units; a retry must name the same amount"
+        )
+
+
+def _check_time(payment_id: bytes) -> None:
+    """Spec C-9: an id's time bounds how long it must be remembered."""
+    age_s = time.time() - id_time_ms(payment_id) / 1000
+    if age_s > PAYMENT_ID_HORIZON_S:
+        raise LocalError(
+            Reason.ID_EXPIRED,
+            f"the payment id was made {age_s:.0f} s ago; ids are remembered for {PAYMENT_ID_HORIZON_S} s, so whether "
+            "it was paid cannot be told: make ids with new_payment_id()",
+        )
+    if age_s < -PAYMENT_ID_FUTURE_S:
+        raise LocalError(
+            Reason.ID_FROM_FUTURE,
+            f"the payment id is stamped {-age_s:.0f} s ahead: make ids with new_payment_id() and check the clock",
+        )

@@ -1,0 +1,107 @@
+"""Connections to other nodes: accepted ones, and those that this node keeps up. Spec T-25, N-5."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+import trio
+
+from channelpay.crypto import SigningKey
+from channelpay.daemon.engine import Engine
+from channelpay.daemon.link import Link, LinkClosed, dial, serve
+from channelpay.errors import AddressError, RemoteError
+from channelpay.keys import NODE_PREFIX, parse_address
+from channelpay.limits import RECONNECT_MAX_S, RECONNECT_MIN_S, RECONNECT_RESET_S
+from channelpay.messages.peer import Role
+
+_log = structlog.get_logger("channelpay.peers")
+_LOOK_AGAIN_S: Final = 1.0
+
+
+class Backoff:
+    """Waits between tries: doubles from 0.2 to 60 s with jitter, begins anew after 30 s connected."""
+
+    def __init__(self, jitter: random.Random) -> None:
+        self._jitter = jitter
+        self._next_s = RECONNECT_MIN_S
+
+    def wait_s(self, connected_s: float) -> float:
+        """How long to wait after a connection that lasted `connected_s` (0: none was made)."""
+        if connected_s >= RECONNECT_RESET_S:
+            self._next_s = RECONNECT_MIN_S
+        wait, self._next_s = self._next_s, min(RECONNECT_MAX_S, self._next_s * 2)
+        return wait * self._jitter.uniform(0.5, 1.0)
+
+
+class Peers:
+    """Listens, dials, and gives every message to the node."""
+
+    def __init__(self, engine: Engine, identity: SigningKey, ledger_id: bytes) -> None:
+        self._engine = engine
+        self._identity = identity
+        self._ledger_id = ledger_id
+        self._dialling: set[bytes] = set()
+        self._jitter = random.Random()
+        self.connected_since: dict[bytes, int] = {}
+
+    async def listen(
+        self,
+        listeners: Sequence[trio.abc.Listener[Any]],
+        *,
+        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept peers until cancelled."""
+        await serve(
+            listeners, self._identity, Role.NODE, [self._ledger_id], self.converse, takes=[Role.NODE],
+            task_status=task_status,
+        )  # fmt: skip
+
+    async def converse(self, link: Link) -> None:
+        """The whole life of one authenticated connection; raises RemoteError or LinkClosed at its end."""
+        engine, node = self._engine, self._engine.node
+        number = engine.add_link(link)
+        try:
+            node.connected(number, link.peer_id, link.initiated, trio.current_time())
+            engine.wake()
+            _log.info("peer connected", peer=link.peer_id.hex()[:16], dialled=link.initiated)
+            while True:
+                messages = await link.receive()
+                node.received(number, messages, trio.current_time())
+                engine.wake()
+        finally:
+            engine.drop_link(number, link.peer_id)
+
+    async def keep_up(self) -> None:
+        """Dial the peers of open channels until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                for peer_id in self._engine.node.wanted_peers():
+                    if peer_id not in self._dialling:
+                        self._dialling.add(peer_id)
+                        nursery.start_soon(self._keep_up_one, peer_id)
+                with trio.move_on_after(_LOOK_AGAIN_S):
+                    await self._engine.changed.park()
+
+    async def _keep_up_one(self, peer_id: bytes) -> None:
+        backoff = Backoff(self._jitter)
+        try:
+            while peer_id in self._engine.node.wanted_peers():
+                began = trio.current_time()
+                await self._dial_once(peer_id)
+                await trio.sleep(backoff.wait_s(trio.current_time() - began))
+        finally:
+            self._dialling.discard(peer_id)
+
+    async def _dial_once(self, peer_id: bytes) -> None:
+        text = self._engine.node.addresses[peer_id]
+        try:
+            address = parse_address(NODE_PREFIX, text)
+            async with dial(
+                address.host, address.port, self._identity, peer_id, Role.NODE, [self._ledger_id], takes=[Role.NODE]
+            ) as link:
+                await self.converse(link)
+        except (LinkClosed, RemoteError, AddressError) as error:
+            _log.info("connection to peer ended", peer=peer_id.hex()[:16], address=text, why=str(error))
