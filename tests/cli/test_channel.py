@@ -1,4 +1,4 @@
-"""channel open, list, show, topup, withdraw, claim, close. Spec N-20 to N-23."""
+"""channel open, list, show, topup, withdraw, claim, close. Spec N-20 to N-22."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config show, check, path. Spec N-4, N-5."""
+"""config show, check, path. Spec N-4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synchronous client of the local socket, against a daemon that answers from a table. Spec N-30 to N-36."""
+"""The synchronous client of the local socket, against a daemon that answers from a table. Spec N-9 to N-14."""
 
 from __future__ import annotations
 

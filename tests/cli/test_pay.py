@@ -1,4 +1,4 @@
-"""pay, payments, payment. Spec N-20 to N-23."""
+"""pay, payments, payment. Spec N-20 to N-22."""
 
 from __future__ import annotations
 

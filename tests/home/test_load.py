@@ -1,4 +1,4 @@
-"""Configuration files: strict, with flags on top, and every value knows where it comes from. Spec N-4, N-5."""
+"""Configuration files: strict, with flags on top, and every value knows where it comes from. Spec N-4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small synchronous client of the daemon's control socket: no event loop, quick to start. Spec N-30 to N-36."""
+"""A small synchronous client of the daemon's control socket: no event loop, quick to start. Spec N-9 to N-14."""
 
 from __future__ import annotations
 

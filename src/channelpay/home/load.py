@@ -1,4 +1,4 @@
-"""Configuration text to values: strict reading, flags on top, and where each value comes from. Spec N-4, N-5."""
+"""Configuration text to values: strict reading, flags on top, and where each value comes from. Spec N-4."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from channelpay.messages.schema import (
     Time,
     Units,
     array,
+    blob,
     blob_upto,
     nested,
     optional,
@@ -276,7 +277,7 @@ class PaymentView(Record):
     """One payment this node made, found by its id."""
 
     status: U8
-    channel_id: Annotated[bytes | None, optional(blob_upto(32, least=32))]
+    channel_id: Annotated[bytes | None, optional(blob(32))]
     n: Count
     amount: Units
     payment_id: PaymentId
@@ -358,7 +359,7 @@ class ListChannels(Method):
 
     NAME: ClassVar[str] = "channels"
     RESULT: ClassVar[type[Record]] = ChannelList
-    after: Annotated[bytes | None, optional(blob_upto(32, least=32))]
+    after: Annotated[bytes | None, optional(blob(32))]
     settled: Flag
 
 
@@ -447,7 +448,7 @@ class FindPayment(Method):
     NAME: ClassVar[str] = "payment"
     RESULT: ClassVar[type[Record]] = PaymentView
     payment_id: PaymentId
-    channel_id: Annotated[bytes | None, optional(blob_upto(32, least=32))]
+    channel_id: Annotated[bytes | None, optional(blob(32))]
 
 
 @record
