@@ -19,7 +19,8 @@ from channelpay.errors import AddressError, KeyRefused, shown
 _WORDS: Final = Mnemonic("english")
 _ROOT: Final = "m/7668'"
 _PLACE: Final = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?)\]|(?P<name>[A-Za-z0-9._-]{1,253})):(?P<port>[1-9][0-9]{0,4})",
+    r"(?:\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~-]+)?)\]|(?P<name>[A-Za-z0-9._-]{1,253}))"
+    r":(?P<port>[1-9][0-9]{0,4})",
     re.ASCII,
 )
 _KEY_VERSION: Final = 1  # witness version of the BIP-350 shape; 1 says: an Ed25519 key of 32 bytes
