@@ -144,6 +144,7 @@ class Database:
         """Reads inside see one moment of the file, whatever is committed meanwhile."""
         self.run("BEGIN")
         try:
+            self.row("SELECT 1 FROM sqlite_schema")  # the first read fixes the moment
             yield
         finally:
             self._undo("COMMIT")
