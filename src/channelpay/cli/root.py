@@ -11,6 +11,7 @@ from channelpay.cli.config import config
 from channelpay.cli.exits import EXIT_CODES_HELP
 from channelpay.cli.node import balance, init, peer, show_id, status, stop
 from channelpay.cli.pay import pay, payment, payments
+from channelpay.cli.run import run
 
 
 @click.group(
@@ -24,5 +25,5 @@ def cli() -> None:
     """Common options of every command; they may also stand after the command."""
 
 
-for command in (init, status, show_id, balance, peer, channel, pay, payments, payment, config, stop):
+for command in (init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop):
     cli.add_command(command)

@@ -42,7 +42,6 @@ LEDGER_PORT: Final = 7669
 _ANY_HOST: Final = frozenset({"0.0.0.0", "::"})
 _MOST_CHANNELS: Final = 1_000_000
 _DAY_S: Final = 86_400
-_TEN_YEARS_S: Final = 3650 * _DAY_S
 
 
 def _setting(default: Any, rule: Rule, meaning: str) -> Any:
@@ -139,13 +138,6 @@ class Log:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
-    """[records]: single payments; totals and signatures are kept for ever."""
-
-    keep_s: int = _setting(0, integer(0, _TEN_YEARS_S), "how long payments of settled channels are kept; 0: for ever")
-
-
 def _definite(place: HostPort) -> HostPort | None:
     """`place` unless it stands for any port or any address of the machine."""
     return None if place.port == 0 or place.host in _ANY_HOST else place
@@ -161,7 +153,6 @@ class NodeConfig:
     limits: Limits = _section(Limits)
     channel: Opening = _section(Opening)
     log: Log = _section(Log)
-    records: Records = _section(Records)
 
     @property
     def reachable_at(self) -> HostPort | None:
