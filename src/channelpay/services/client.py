@@ -72,7 +72,7 @@ class Client:
         Raises Refused (nothing paid), NotReachable (nothing paid), PaymentUnknown, AmountError.
         When cancelled, the payment is unknown too.
         """
-        channel_id = await self._channel_id(channel)
+        channel_id = _id_of(channel) if type(channel) is bytes else await self._channel_id(channel)
         units = amount if type(amount) is int else await self._units(channel_id, amount)
         wire_id = NO_ID if payment_id is None else checked_id(payment_id)
         n, repeated = await self._backend.pay(channel_id, checked_amount(units), wire_id, checked_memo(memo))

@@ -35,6 +35,8 @@ _HEADER: Final = struct.Struct(">IB")
 _PAID: Final = Paid.TYPE
 _PAY_ONE: Final = PayOne.TYPE
 
+_ANSWERS: Final = (Paid, Result, Failed)
+
 Answer = Paid | Result | LocalError | NotReachable
 
 
@@ -103,7 +105,10 @@ class Connection:
     async def pay(self, channel_id: bytes, amount: int, payment_id: bytes, memo: bytes) -> tuple[int, int]:
         """See Backend.pay. A cancelled payment keeps its place in flight until the node answers."""
         await trio.lowlevel.checkpoint_if_cancelled()  # a call that never began must not pay
-        await self._take_place()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._take_place()
         call_id, reply = self._new_reply()
         payload = pack([call_id, channel_id, amount, payment_id, memo])
         self._outbox.put(_HEADER.pack(len(payload) + 1, _PAY_ONE) + payload)
@@ -211,8 +216,8 @@ class Connection:
         return "it went away"
 
     def _answered(self, kind: int, payload: bytes) -> None:
-        message = Paid.from_wire(unpack(payload)) if kind == _PAID else decode(kind, payload)
-        if not isinstance(message, Paid | Result | Failed):
+        message = _paid(payload) if kind == _PAID else decode(kind, payload)
+        if not isinstance(message, _ANSWERS):
             raise RemoteError(ErrorCode.MALFORMED, f"a node does not send {type(message).__name__}")
         reply = self._replies.pop(message.call_id, None)
         if reply is None:
@@ -230,6 +235,14 @@ class Connection:
                 self._give_place_of(call_id)
             reply.put(NotReachable(self.lost))
         self._without_room.unpark_all()
+
+
+def _paid(payload: bytes) -> Paid:
+    """What Paid.from_wire gives, at a fraction of its cost: there is one for every payment."""
+    values = unpack(payload)
+    if len(values) != 4 or not all([type(value) is int for value in values]):  # noqa: C419  a list is faster
+        raise RemoteError(ErrorCode.MALFORMED, "Paid has four integers")
+    return Paid(*values)
 
 
 def _refusal(message: Failed) -> LocalError:
