@@ -16,14 +16,24 @@ from channelpay.channel.state import Channel, Held, Phase, Reading
 from channelpay.channel.transitions import LEGAL, Move
 from channelpay.crypto import verify
 from channelpay.errors import BadSignature, Effect, ErrorCode, RemoteError
-from channelpay.limits import ANSWER_TIMEOUT_S, FINAL_SUBMIT_DELAY_S, MAX_HELD_BACK, SUBMIT_RETRY_S
+from channelpay.limits import ANSWER_TIMEOUT_S, MAX_HELD_BACK, MAX_MEMO_BYTES, RECORD_BYTES, SUBMIT_RETRY_S
 from channelpay.messages import peer
 from channelpay.messages.ledger import SETTLED
 from channelpay.messages.peer import Ack, Message, Pay
 from channelpay.statements import ZERO_HALF, state_bytes
 
 _REESTABLISHED_PHASES = (Phase.FUNDED, Phase.OPEN, Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING)
-_NEEDS_LIVE = (Pay, Ack, peer.Shutdown, peer.Final, peer.WithdrawAsk, peer.WithdrawOk, peer.WithdrawNo)
+_NEEDS_LIVE = (
+    Pay,
+    Ack,
+    peer.Recall,
+    peer.PastRecords,
+    peer.Shutdown,
+    peer.Final,
+    peer.WithdrawAsk,
+    peer.WithdrawOk,
+    peer.WithdrawNo,
+)
 _KEEPS_ORDER = (Pay, Ack, peer.Shutdown, peer.Final)
 """What must keep its order behind a PAY that waits for a reading of the ledger."""
 
@@ -36,25 +46,37 @@ def connected(c: Channel, now: Now, fx: Effects) -> None:
     disconnected(c)
     c.connected = True
     if c.phase in _REESTABLISHED_PHASES:
-        fx.messages.append(reestablish.build(c))
+        _send_reestablish(c, fx)
     elif c.phase == Phase.ACCEPTED:
         fx.read_ledger = True
     advance(c, now, fx)
 
 
+def _send_reestablish(c: Channel, fx: Effects) -> None:
+    c.reestablish_sent = True
+    c.reestablish_owed = False
+    fx.messages.append(reestablish.build(c))
+
+
 def disconnected(c: Channel) -> None:
     """The connection is gone, and with it all that was said only on it."""
-    c.connected = c.live = c.ack_due = c.shutdown_sent = c.final_sent = c.awaiting_reading = False
+    c.connected = c.heard = c.reestablish_sent = c.reestablish_owed = c.live = False
+    c.ack_due = c.shutdown_sent = c.final_sent = c.awaiting_reading = c.reading_is_newer = False
     c.suspended = ""
-    c.peer_last_n = None
-    c.held_back.clear()
-    c.waiting_since = None
+    c.peer_last_n = c.waiting_since = None
+    c.recalled.clear()
+    _forget_held_back(c)
 
 
 def suspend(c: Channel, why: str) -> None:
     """An ERROR named this channel: it stands still until the next connection (spec E-2)."""
     c.suspended = why
-    c.held_back.clear()
+    _forget_held_back(c)
+
+
+def _forget_held_back(c: Channel) -> list[Message]:
+    messages, c.held_back, c.held_back_bytes = c.held_back, [], 0
+    return messages
 
 
 # --- Messages ----------------------------------------------------------------------------------
@@ -73,26 +95,34 @@ def receive(c: Channel, messages: list[Message], now: Now, fx: Effects) -> None:
 
 
 def _receive(c: Channel, messages: list[Message], now: Now, fx: Effects) -> None:
-    """Messages held back before come first; what must wait now is held back in order (spec C-18)."""
-    waiting = c.held_back + messages
-    c.held_back = []
+    """What was held back and need not wait any more comes first; the rest in order (spec C-18)."""
+    if c.held_back and not _must_wait(c, c.held_back[0], now):
+        messages = _forget_held_back(c) + messages
     index = 0
-    while index < len(waiting) and not c.suspended:
-        message = waiting[index]
+    while index < len(messages) and not c.suspended:
+        message = messages[index]
         if _judge(c, message) is Move.IGNORE:
             index += 1
-        elif isinstance(message, _KEEPS_ORDER) and (c.held_back or _must_wait(c, now)):
-            c.held_back.append(message)
+        elif isinstance(message, _KEEPS_ORDER) and (c.held_back or _must_wait(c, message, now)):
+            _hold_back(c, message)
             index += 1
         elif isinstance(message, Pay | Ack):
-            index += _receive_run(c, waiting, index, fx)
+            index += _receive_run(c, messages, index, now, fx)
         else:
             _take_or_decline(c, message, now, fx)
             index += 1
-    if len(c.held_back) > MAX_HELD_BACK:
-        raise RemoteError(ErrorCode.LIMIT_EXCEEDED, "too many messages while the ledger cannot be read")
-    if c.held_back and not _must_wait(c, now):  # a message behind them brought what they waited for
+    if c.held_back and not _must_wait(c, c.held_back[0], now):  # a message behind them brought what they waited for
         _receive(c, [], now, fx)
+
+
+def _hold_back(c: Channel, message: Message) -> None:
+    """Keep it for later, as much as an honest peer may have under way and no more (spec C-18)."""
+    c.held_back.append(message)
+    if isinstance(message, Pay):
+        c.held_back_bytes += len(message.records) + len(message.memos)
+    most = c.setup.my_limits.max_unacked * (RECORD_BYTES + MAX_MEMO_BYTES + payments.MEMO_OVERHEAD)
+    if len(c.held_back) > MAX_HELD_BACK or c.held_back_bytes > most:
+        raise RemoteError(ErrorCode.LIMIT_EXCEEDED, "too much at once while the ledger cannot be read")
 
 
 def _judge(c: Channel, message: Message) -> Move:
@@ -104,24 +134,25 @@ def _judge(c: Channel, message: Message) -> Move:
     return move
 
 
-def _must_wait(c: Channel, now: Now) -> bool:
-    return now.stale or c.awaiting_reading or not c.resolved
+def _must_wait(c: Channel, message: Message, now: Now) -> bool:
+    """A PAY needs a fresh reading; nothing moves while records are being recalled (spec C-18, C-23)."""
+    return not c.resolved or (isinstance(message, Pay) and (now.stale or c.awaiting_reading))
 
 
-def _receive_run(c: Channel, messages: list[Message], start: int, fx: Effects) -> int:
+def _receive_run(c: Channel, messages: list[Message], start: int, now: Now, fx: Effects) -> int:
     """PAYs and ACKs in a row from `start`; how many were taken."""
-    end = start
-    while end < len(messages) and isinstance(messages[end], Pay | Ack):
+    end = start + 1
+    while end < len(messages) and isinstance(messages[end], Pay | Ack) and not _must_wait(c, messages[end], now):
         end += 1
     taken, error = payments.receive_run(c, cast("list[Pay | Ack]", messages[start:end]), fx)
+    if taken:
+        c.reading_is_newer = False  # it was asked for because of the first of them
     if error is not None:
         # Spec C-18: for balance a PAY is refused only after a reading of the ledger made since it came.
         if error.code != ErrorCode.BALANCE or c.reading_is_newer:
             raise error
         c.awaiting_reading = True
         fx.read_ledger = True
-    if taken:
-        c.reading_is_newer = False
     return taken
 
 
@@ -167,39 +198,71 @@ def _receive_ready(c: Channel, message: peer.Ready, fx: Effects) -> None:
         verify(c.peer_key, message.signature, zero)
     except BadSignature:
         raise RemoteError(ErrorCode.BAD_SIGNATURE, "READY is not signed by its sender") from None
-    payments.hold(c, Held(ZERO_HALF, ZERO_HALF, message.signature), fx)
-    _become_open(c, fx)
+    c.heard = True
+    if c.held is None:
+        payments.hold(c, Held(ZERO_HALF, ZERO_HALF, message.signature), fx)
+    if c.phase == Phase.FUNDED:
+        _become_open(c, fx)
 
 
 def _become_open(c: Channel, fx: Effects) -> None:
-    if c.phase == Phase.FUNDED:
-        c.phase = Phase.OPEN
-        c.live = c.connected
-        c.reestablished = True
-        fx.save = True
-        fx.notes.append(ChangedNote(c.channel_id))
+    """FUNDED here, and the peer has signed STATE(0, 0) or a later one (spec C-7)."""
+    c.phase = Phase.OPEN
+    fx.save = True
+    fx.notes.append(ChangedNote(c.channel_id))
+    if c.heard:
+        _go_live(c, ZERO_HALF.n, fx)
+
+
+def _go_live(c: Channel, held_by_peer: int, fx: Effects) -> None:
+    c.live = c.reestablished = True
+    reestablish.resume(c, held_by_peer, fx)
+    withdrawals.ask_again(c, fx)
 
 
 def _receive_reestablish(c: Channel, message: peer.Reestablish, now: Now, fx: Effects) -> None:
-    if c.live:
-        raise RemoteError(ErrorCode.UNEXPECTED, "a second REESTABLISH on one connection")
-    reestablish.receive(c, message, fx)
+    """After it everything else may come (spec C-20)."""
+    if c.heard:
+        raise RemoteError(ErrorCode.UNEXPECTED, "REESTABLISH comes once, before anything else")
+    held_by_peer = reestablish.receive(c, message, fx)
+    for shown in message.withdrawals:
+        withdrawals.remember(c, shown, now, fx)
+    closing.remember(c, message.final, now, fx)
+    c.heard = True
+    c.reestablish_owed = not c.reestablish_sent and message.yours is not None
     if c.phase == Phase.ACCEPTED:
-        fx.read_ledger = True  # it holds my READY's counterpart already; the ledger decides
+        fx.read_ledger = True  # the peer has seen it there
         return
-    c.live = True
-    c.reestablished = True
-    _become_open(c, fx)
-    withdrawals.ask_again(c, fx)
+    if c.reestablish_owed:
+        _send_reestablish(c, fx)
+    if c.phase == Phase.FUNDED:
+        _become_open(c, fx)
+    else:
+        _go_live(c, held_by_peer, fx)
 
 
 # --- The ledger --------------------------------------------------------------------------------
 
 
-def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effects) -> None:
-    """What this node has itself read of the channel, at ledger time `time`."""
-    if c.reading is not None and reading.number < c.reading.number:
-        return  # an answer that was overtaken by a newer one
+def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effects, asked: bool = True) -> None:
+    """What this node has itself read of the channel, at ledger time `time`.
+
+    `asked` says that it answers a request sent after the newest `read_ledger`: only then may it refuse
+    a payment. What the ledger tells by itself may have been told before the payment came. Raises
+    RemoteError for a message that waited for it.
+    """
+    if c.reading is None or reading.number >= c.reading.number:  # else overtaken by a newer one
+        _follow(c, reading, time, now, fx)
+    if c.awaiting_reading and asked:
+        c.awaiting_reading = False
+        c.reading_is_newer = True
+    if c.held_back:
+        receive(c, [], now, fx)
+    else:
+        advance(c, now, fx)
+
+
+def _follow(c: Channel, reading: Reading, time: int, now: Now, fx: Effects) -> None:
     if c.reading != reading:
         c.reading = reading
         fx.save = True
@@ -208,13 +271,6 @@ def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effect
         _fund(c, fx)
     withdrawals.follow_ledger(c, time, fx)
     closing.follow_ledger(c, reading, now, fx)
-    if c.awaiting_reading:
-        c.awaiting_reading = False
-        c.reading_is_newer = True
-    if c.held_back:
-        receive(c, [], now, fx)
-    else:
-        advance(c, now, fx)
 
 
 def _fund(c: Channel, fx: Effects) -> None:
@@ -224,7 +280,10 @@ def _fund(c: Channel, fx: Effects) -> None:
     if c.connected:
         if c.side == 0:
             fx.messages.append(peer.Funded(c.channel_id))
-        fx.messages.append(peer.Ready(c.channel_id, c.sign_state(ZERO_HALF, ZERO_HALF)))
+        if c.reestablish_owed:
+            _send_reestablish(c, fx)
+        else:
+            fx.messages.append(peer.Ready(c.channel_id, c.sign_state(ZERO_HALF, ZERO_HALF)))
     if c.held is not None or c.evidence is not None:
         _become_open(c, fx)
 
@@ -276,9 +335,7 @@ def _watch_answer(c: Channel, now: Now, fx: Effects) -> None:
 
 def next_deadline(c: Channel) -> float | None:
     """When `advance` should be called even if nothing comes, on this process's clock."""
-    times = [closing.close_deadline(c), c.submit_after]
+    times = [closing.close_deadline(c), c.submit_after, c.final_wait]
     if c.waiting_since is not None:
         times.append(c.waiting_since + ANSWER_TIMEOUT_S)
-    if c.phase == Phase.FINAL and c.closing_since is not None and c.side == 1 and "close_final" not in c.in_flight:
-        times.append(c.closing_since + FINAL_SUBMIT_DELAY_S)
     return min((t for t in times if t is not None), default=None)

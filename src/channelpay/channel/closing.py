@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from channelpay.channel.effects import ChangedNote, Effects, FailedNote, OperatorNote, PaidNote, Queued, Submission
+from channelpay.channel.effects import (
+    ChangedNote,
+    Effects,
+    FailedNote,
+    JournalGap,
+    OperatorNote,
+    PaidNote,
+    Queued,
+    Submission,
+)
 from channelpay.channel.payments import forget_ids
 from channelpay.channel.state import Channel, FinalAgreement, Held, Phase, Reading
 from channelpay.crypto import verify
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
 from channelpay.limits import CLAIM_WAIT_S, CLOSE_TIMEOUT_S, FINAL_EXPIRY_S, FINAL_SUBMIT_DELAY_S
 from channelpay.messages.ledger import CLOSING, SETTLED, Close, CloseFinal, CoSigned, Respond
-from channelpay.messages.peer import Final, Shutdown
-from channelpay.statements import final_bytes
+from channelpay.messages.peer import Final, OpenFinal, Shutdown
+from channelpay.statements import Half, final_bytes
 
 
 class Now(NamedTuple):
@@ -76,25 +85,31 @@ def advance(c: Channel, now: Now, fx: Effects) -> None:
         if not c.shutdown_sent and not c.queue and c.resolved:
             c.shutdown_sent = True
             fx.messages.append(Shutdown(c.channel_id, c.own.n))
-        if c.side == 0 and not c.final_sent and drained(c) and not (c.final and c.final.agreed):
+        if c.side == 0 and not c.final_sent and drained(c) and not _usable(c.final, now):
             _propose(c, now, fx)
-    if c.phase == Phase.FINAL and c.final and c.final.agreed:
-        _submit_final(c, now, fx)
+    _submit_final(c, now, fx)
     if c.closing_since is None and c.phase in (Phase.SHUTDOWN, Phase.FINAL):
         c.closing_since = now.clock
     due = close_deadline(c)
-    if due is not None and now.clock >= due and may_close_alone(c, now):
+    if due is not None and now.clock >= due:
         fx.notes.append(OperatorNote(c.channel_id, "the cooperative close took too long; closing without the peer"))
         close_alone(c, now, fx)
     if c.phase == Phase.CLOSING:
         _answer(c, now, fx)
 
 
+def _usable(final: FinalAgreement | None, now: Now) -> bool:
+    return final is not None and final.agreed and now.ledger <= final.expiry
+
+
 def close_deadline(c: Channel) -> float | None:
     """When the cooperative close turns unilateral, on this process's clock."""
     if c.phase not in (Phase.SHUTDOWN, Phase.FINAL) or c.closing_since is None:
         return None
-    return c.closing_since + CLOSE_TIMEOUT_S
+    due = c.closing_since + CLOSE_TIMEOUT_S
+    if c.one_way and c.side == 1 and not c.reestablished:  # spec X-11
+        due = max(due, c.started_at + CLAIM_WAIT_S)
+    return due
 
 
 def _propose(c: Channel, now: Now, fx: Effects) -> None:
@@ -140,17 +155,47 @@ def receive_final(c: Channel, message: Final, now: Now, fx: Effects) -> None:
 
 
 def _submit_final(c: Channel, now: Now, fx: Effects) -> None:
+    """Hand a FINAL with both signatures to the ledger, in a dispute too: it settles at once (spec X-3)."""
+    c.final_wait = None
     final = c.final
-    if final is None or c.in_flight & {"close_final"} or c.submit_after is not None or final.expiry < now.ledger:
+    if final is None or c.phase not in (Phase.FINAL, Phase.CLOSING) or not _usable(final, now):
+        return
+    if "close_final" in c.in_flight or c.submit_after is not None:
         return
     since = c.closing_since if c.closing_since is not None else now.clock
-    if c.side == 1 and c.connected and now.clock < since + FINAL_SUBMIT_DELAY_S:
-        return  # party 0 submits; one transaction is enough
+    if c.phase == Phase.FINAL and c.side == 1 and c.connected and now.clock < since + FINAL_SUBMIT_DELAY_S:
+        c.final_wait = since + FINAL_SUBMIT_DELAY_S  # party 0 submits; one transaction is enough
+        return
     c.in_flight.add("close_final")
     operation = CloseFinal(
         c.channel_id, final.half0.pack(), final.half1.pack(), final.expiry, final.signature0, final.signature1
     )
     fx.submissions.append(Submission(c.channel_id, operation, by_channel_key=True))
+
+
+def remember(c: Channel, shown: OpenFinal | None, now: Now, fx: Effects) -> None:
+    """A FINAL that I signed and forgot, because my store was rolled back, binds me again (spec X-3)."""
+    if shown is None or c.final is not None or now.ledger > shown.expiry:
+        return
+    if c.phase not in (Phase.FUNDED, Phase.OPEN, Phase.SHUTDOWN, Phase.CLOSING):
+        return
+    signatures = (shown.signature0, shown.signature1)
+    if signatures[c.side] is None:
+        return  # the peer's proposal: it comes again
+    half0, half1 = Half.unpack(shown.half0), Half.unpack(shown.half1)
+    statement = final_bytes(c.channel_id, half0, half1, shown.expiry)
+    for key, signature in ((c.key.public, signatures[c.side]), (c.peer_key, signatures[1 - c.side])):
+        try:
+            if signature is not None:
+                verify(key, signature, statement)
+        except BadSignature:
+            raise RemoteError(ErrorCode.BAD_SIGNATURE, "REESTABLISH: a signature on FINAL does not verify") from None
+    c.final = FinalAgreement(half0, half1, shown.expiry, signatures[0] or b"", signatures[1] or b"")
+    if c.phase != Phase.CLOSING:
+        c.phase = Phase.FINAL
+    fx.save = True
+    fx.notes.append(OperatorNote(c.channel_id, "the peer showed a FINAL that this node signed and did not remember"))
+    fx.notes.append(ChangedNote(c.channel_id))
 
 
 # --- Alone (D8) --------------------------------------------------------------------------------
@@ -184,17 +229,17 @@ def _enter_closing(c: Channel, fx: Effects) -> None:
         c.phase = Phase.CLOSING
         fx.save = True
         fx.notes.append(ChangedNote(c.channel_id))
-    fail_queue(c, fx, "the channel is being closed on the ledger")
+    fail_queue(c, fx, LocalError(Reason.CLOSING, "not paid: the channel is being closed on the ledger"))
 
 
-def fail_queue(c: Channel, fx: Effects, why: str) -> None:
+def fail_queue(c: Channel, fx: Effects, error: LocalError) -> None:
     """Queued payments were never sent: tell their callers so."""
     if c.queue:
         items = list(c.queue)
         c.queue.clear()
         forget_ids(c, items)
         c.queued_count = c.queued_total = 0
-        fx.notes.append(FailedNote(items, LocalError(Reason.CLOSING, f"not paid: {why}")))
+        fx.notes.append(FailedNote(items, error))
 
 
 def _answer(c: Channel, now: Now, fx: Effects) -> None:
@@ -251,7 +296,8 @@ def follow_ledger(c: Channel, reading: Reading, now: Now, fx: Effects) -> None:
 def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
     c.phase = Phase.SETTLED
     fx.save = True
-    fail_queue(c, fx, "the channel is settled")
+    fail_queue(c, fx, LocalError(Reason.CLOSING, "not paid: the channel is settled"))
+    _journal_unseen(c, reading.halves[1 - c.side], fx)
     settled_n = reading.halves[c.side].n
     paid: list[Queued] = []
     lost: list[Queued] = []
@@ -265,3 +311,19 @@ def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
         error = LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
         fx.notes.append(FailedNote(lost, error))
     fx.notes.append(ChangedNote(c.channel_id))
+
+
+def _journal_unseen(c: Channel, settled: Half, fx: Effects) -> None:
+    """The ledger paid out more of the peer's payments than I have records of: the journal says so (spec X-7)."""
+    known = c.peer_known or c.peer
+    newest = max(settled, c.peer)
+    if newest.n > known.n:
+        fx.journal.append(journal_gap(c, 1 - c.side, known, newest))
+        c.peer, c.peer_known = newest, None
+        fx.save_hot = True
+
+
+def journal_gap(c: Channel, payer: int, known: Half, target: Half) -> JournalGap:
+    """All that is known of the payments after `known` up to `target` (spec C-26)."""
+    total = max(0, target.total - known.total)
+    return JournalGap(c.channel_id, payer, payer != c.side, known.n + 1, target.n - known.n, total, target)

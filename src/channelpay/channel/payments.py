@@ -7,15 +7,17 @@ is checked, the newest signature alone is verified, because it covers all before
 
 from __future__ import annotations
 
+import struct
+
 from channelpay.batches import Batch, pack_memos, parse_memos, records_total, smallest_amount
-from channelpay.channel.effects import Effects, JournalBatch, PaidNote, Queued
+from channelpay.channel.effects import Effects, FailedNote, JournalBatch, PaidNote, Queued
 from channelpay.channel.state import Channel, Held, Phase, SentBatch
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
 from channelpay.limits import MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
 from channelpay.messages.peer import Ack, Pay
 from channelpay.statements import Half
 
-_MEMO_OVERHEAD = 6  # a pair's array byte, index (3) and length (2) at most
+MEMO_OVERHEAD = 7  # a pair's array byte, index (3) and length (3) at most
 _MEMOS_HEADER = 3
 
 _NOT_OPEN = {
@@ -53,6 +55,8 @@ def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
             )
         if limits.min_payment > 1 and smallest_amount(item.records) < limits.min_payment:
             raise LocalError(Reason.BELOW_MINIMUM, f"the peer takes payments of at least {limits.min_payment} units")
+        if item.memos:
+            pack_memos(item.memos)  # refuses what no batch could carry
         count += item.count
         total += item.total
     if c.queue and c.queued_count + count > MAX_QUEUED_PAYMENTS:
@@ -60,6 +64,11 @@ def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
     if total > c.own_balance() - c.queued_total:
         raise LocalError(
             Reason.INSUFFICIENT_BALANCE, f"{total} units to pay, {c.spendable()} units left in the channel"
+        )
+    if c.own.total + c.queued_total + total > MAX_UNITS:
+        raise LocalError(
+            Reason.INSUFFICIENT_BALANCE,
+            "all payments of this channel together would pass 2^63-1 units: close it and open another",
         )
     c.queue.extend(items)
     c.queued_count += count
@@ -77,6 +86,8 @@ def may_flush(c: Channel, stale: bool) -> bool:
 def flush(c: Channel, fx: Effects, stale: bool) -> None:
     """Turn the queue into PAYs as far as the peer's limits allow; else a due ACK goes alone (spec C-11, C-16)."""
     if may_flush(c, stale):
+        if c.queued_total > c.own_balance():
+            _drop_unaffordable(c, fx)
         while c.queue and not c.shutdown_sent:
             batch_items = _take_batch(c)
             if not batch_items:
@@ -87,6 +98,21 @@ def flush(c: Channel, fx: Effects, stale: bool) -> None:
         c.ack_due = False
         signature = c.sign_state(c.own, c.peer)
         fx.messages.append(Ack(c.channel_id, c.peer.n, c.own.n, signature))
+
+
+def _drop_unaffordable(c: Channel, fx: Effects) -> None:
+    """The newest that was queued goes when a withdrawal that this node had forgotten took its money (spec C-11)."""
+    room = c.own_balance()
+    dropped: list[Queued] = []
+    while c.queue and c.queued_total > room:
+        item = c.queue.pop()
+        c.queued_count -= item.count
+        c.queued_total -= item.total
+        dropped.append(item)
+    dropped.reverse()
+    forget_ids(c, dropped)
+    error = LocalError(Reason.INSUFFICIENT_BALANCE, "not paid: the ledger shows less left in the channel than before")
+    fx.notes.append(FailedNote(dropped, error))
 
 
 def _take_batch(c: Channel) -> list[Queued]:
@@ -102,7 +128,7 @@ def _take_batch(c: Channel) -> list[Queued]:
         count_room -= item.count
         value_room -= item.total
         if item.memos:
-            memo_room -= sum(len(memo) + _MEMO_OVERHEAD for _, memo in item.memos)
+            memo_room -= sum(len(memo) + MEMO_OVERHEAD for _, memo in item.memos)
         if count_room < 0 or value_room < 0 or (memo_room < 0 and taken):
             break
         taken.append(queue.popleft())
@@ -158,6 +184,8 @@ class _Run:
             return
         if message.first_n != self.peer.n + 1:  # spec C-14
             raise RemoteError(ErrorCode.GAP, f"payment {message.first_n} came, {self.peer.n + 1} is next")
+        if c.peer_last_n is not None:  # spec X-1
+            raise RemoteError(ErrorCode.ILLEGAL_NOW, "a payment after SHUTDOWN")
         limits = c.setup.my_limits
         if batch.last_n - c.peer.n > limits.max_unacked:
             raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_unacked} payments not acknowledged")
@@ -274,20 +302,48 @@ def forget_ids(c: Channel, items: list[Queued]) -> None:
 
 
 def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]]) -> list[Queued]:
-    """Cut a caller's records into queue items that fit a batch and the peer's limits."""
+    """Cut a caller's records into queue items that fit a batch, its memos and the peer's limits (spec C-10).
+
+    Raises LocalError(USAGE) unless they are whole records of 1 .. 2^63-1 units each.
+    """
+    amounts = _amounts(records)
     limits = c.setup.peer_limits
     size = min(c.setup.terms.max_batch, limits.max_unacked)
     items: list[Queued] = []
-    start, end = 0, len(records) // RECORD_BYTES
-    while start < end:
-        count = min(size, end - start)
-        while True:
-            piece = records[start * RECORD_BYTES : (start + count) * RECORD_BYTES]
-            total = records_total(piece, count)
-            if total <= limits.max_unacked_value or count == 1:
-                break
+    start, next_memo = 0, 0
+    while start < len(amounts):
+        count = min(size, len(amounts) - start)
+        while (total := sum(amounts[start : start + count])) > limits.max_unacked_value and count > 1:
             count = (count + 1) // 2
-        inside = [(index - start, memo) for index, memo in memos if start <= index < start + count]
-        items.append(Queued(piece, count, total, inside))
-        start += count
+        end, last_memo = _fit_memos(memos, next_memo, start + count)
+        if end < start + count:
+            count = end - start
+            total = sum(amounts[start:end])
+        inside = [(index - start, memo) for index, memo in memos[next_memo:last_memo]]
+        items.append(Queued(records[start * RECORD_BYTES : end * RECORD_BYTES], count, total, inside))
+        start, next_memo = end, last_memo
+    if next_memo < len(memos):
+        raise LocalError(Reason.USAGE, f"a memo belongs to payment {memos[next_memo][0]}, which is not there")
     return items
+
+
+def _amounts(records: bytes) -> tuple[int, ...]:
+    count, rest = divmod(len(records), RECORD_BYTES)
+    if rest or not count:
+        raise LocalError(Reason.USAGE, f"{len(records)} bytes are no records of {RECORD_BYTES} bytes each")
+    amounts: tuple[int, ...] = struct.unpack(">" + "Q16x" * count, records)
+    if min(amounts) < 1 or max(amounts) > MAX_UNITS:
+        raise LocalError(Reason.USAGE, "a payment is 1 .. 2^63-1 units")
+    return amounts
+
+
+def _fit_memos(memos: list[tuple[int, bytes]], first: int, end: int) -> tuple[int, int]:
+    """Where a batch that was to end before payment `end` must end for its memos; the first memo after it."""
+    room = MAX_MEMOS_BYTES - _MEMOS_HEADER
+    position = first
+    while position < len(memos) and memos[position][0] < end:
+        room -= len(memos[position][1]) + MEMO_OVERHEAD
+        if room < 0 and position > first:
+            return memos[position][0], position
+        position += 1
+    return end, position

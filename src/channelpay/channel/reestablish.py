@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from channelpay.batches import Batch, records_total
-from channelpay.channel.effects import ChangedNote, Effects, JournalBatch, JournalGap, OperatorNote, RecallAnswer
+from channelpay.batches import Batch, parse_memos, records_total
+from channelpay.channel.closing import fail_queue, journal_gap
+from channelpay.channel.effects import ChangedNote, Effects, JournalBatch, OperatorNote, RecallAnswer
 from channelpay.channel.payments import hold
 from channelpay.channel.state import Channel, Held, Phase
 from channelpay.crypto import verify
-from channelpay.errors import BadSignature, ErrorCode, RemoteError
-from channelpay.limits import MAX_BATCH
+from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
 from channelpay.messages.peer import (
     OpenFinal,
     OpenWithdrawal,
+    PastBatch,
     PastRecords,
     Pay,
     Recall,
@@ -40,22 +41,38 @@ def build(c: Channel) -> Reestablish:
     return Reestablish(c.channel_id, mine, yours, withdrawals, final)
 
 
-def receive(c: Channel, message: Reestablish, fx: Effects) -> None:
-    """Judge what the peer shows, adopt my own newer signature, resend what the peer lacks (spec C-21)."""
+def receive(c: Channel, message: Reestablish, fx: Effects) -> int:
+    """Judge what the peer shows and adopt my own newer signature (spec C-21, C-23).
+
+    Returns how many of my payments the peer holds. Raises RemoteError and changes nothing if the
+    peer's history is not mine.
+    """
     shown = _shown_by_peer(c, message.mine)
     known_to_peer = _signed_by_me(c, message.yours)
-    if known_to_peer is not None and (known_to_peer.own.n > c.own.n or known_to_peer.peer.n > c.peer.n):
-        _adopt(c, known_to_peer, shown, fx)
-    if shown.own.n > c.own.n:
+    own, peer = c.own, c.peer
+    if known_to_peer is not None:
+        _check_same(c, known_to_peer.own, known_to_peer.peer, own, peer)
+        if shown.peer.n < known_to_peer.peer.n:
+            raise RemoteError(ErrorCode.REGRESSION, "your own state is older than the one that you hold of mine")
+        own, peer = max(own, known_to_peer.own), max(peer, known_to_peer.peer)
+    if shown.own.n > own.n:
         raise RemoteError(
             ErrorCode.UNKNOWN_BOUNDARY,
-            f"you claim to hold {shown.own.n} payments of mine; I signed {c.own.n} and you show no signature of mine",
+            f"you claim to hold {shown.own.n} payments of mine; I signed {own.n} and you show no signature of mine",
         )
-    _check_same(c, shown)
-    held_by_peer = max(c.acked.n, shown.own.n, known_to_peer.own.n if known_to_peer else 0)
+    _check_same(c, shown.own, shown.peer, own, peer)
+    if (own, peer) != (c.own, c.peer):
+        _adopt(c, own, peer, fx)
     _keep(c, shown, fx)
+    return max(c.acked.n, shown.own.n, known_to_peer.own.n if known_to_peer else 0)
+
+
+def resume(c: Channel, held_by_peer: int, fx: Effects) -> None:
+    """Both sides were heard: resend what the peer lacks, ask for what I lack (spec C-22, C-24)."""
     _resend(c, held_by_peer, fx)
-    _recall_next(c, fx)
+    for payer, known in ((c.side, c.own_known), (1 - c.side, c.peer_known)):
+        if known is not None:
+            fx.messages.append(Recall(c.channel_id, payer, known.n + 1))
 
 
 def _unpack(c: Channel, state: SignedState) -> tuple[Half, Half]:
@@ -84,20 +101,28 @@ def _signed_by_me(c: Channel, state: SignedState | None) -> Held | None:
     return Held(own, peer, state.signature)
 
 
-def _adopt(c: Channel, mine: Held, shown: Held, fx: Effects) -> None:
+def _check_same(c: Channel, own: Half, peer: Half, newest_own: Half, newest_peer: Half) -> None:
+    """Equal counts with other contents are two histories: nobody may sign both (spec C-21)."""
+    known = newest_own if own.n == newest_own.n else c.boundaries.get(own.n)
+    if (known is not None and known != own) or (peer.n == newest_peer.n and peer != newest_peer):
+        raise RemoteError(ErrorCode.BAD_HISTORY, "your state and mine agree on the count and differ in the history")
+    if known is None and own.n > c.acked.n and own.n < c.own.n and c.own_known is None:
+        raise RemoteError(ErrorCode.UNKNOWN_BOUNDARY, f"{own.n} is not the end of a batch that I sent")
+
+
+def _adopt(c: Channel, own: Half, peer: Half, fx: Effects) -> None:
     """I was rolled back: what I once signed binds me again, records follow by RECALL (spec C-23)."""
-    if shown.peer.n < mine.peer.n:
-        raise RemoteError(ErrorCode.REGRESSION, "your own state is older than the one that you hold of mine")
-    lost_own, lost_peer = max(0, mine.own.n - c.own.n), max(0, mine.peer.n - c.peer.n)
-    if mine.own.n > c.own.n:
+    lost_own, lost_peer = own.n - c.own.n, peer.n - c.peer.n
+    if lost_own:
         c.own_known = c.own_known or c.own
-        c.own = mine.own
-    if mine.peer.n > c.peer.n:
+        c.own = own
+    if lost_peer:
         c.peer_known = c.peer_known or c.peer
-        c.peer = mine.peer
-        c.recent.clear()
+        c.peer = peer
     c.rebuild_boundaries()
     fx.save = fx.save_hot = True
+    # Nothing of the queue was sent; some of it may have been paid before, in what was forgotten.
+    fail_queue(c, fx, LocalError(Reason.UNRESOLVED, "not paid: this node's store was rolled back; ask again"))
     fx.notes.append(
         OperatorNote(
             c.channel_id,
@@ -107,22 +132,15 @@ def _adopt(c: Channel, mine: Held, shown: Held, fx: Effects) -> None:
     )
 
 
-def _check_same(c: Channel, shown: Held) -> None:
-    """Equal counts with other contents are two histories: nobody may sign both (spec C-21)."""
-    known = c.boundaries.get(shown.own.n)
-    if (known is not None and known != shown.own) or (shown.peer.n == c.peer.n and shown.peer != c.peer):
-        raise RemoteError(ErrorCode.BAD_HISTORY, "your state and mine agree on the count and differ in the history")
-
-
 def _keep(c: Channel, shown: Held, fx: Effects) -> None:
     """A state whose records I hold acknowledges; one beyond them is evidence only (spec C-22)."""
-    if c.phase in (Phase.ACCEPTED, Phase.FUNDED) or shown.peer.n <= c.peer.n:
-        backed = shown.peer.n == c.peer.n and c.peer_known is None
-        newer = c.held is None or shown.own.n >= c.held.own.n
-        if backed and newer and c.boundaries.get(shown.own.n) == shown.own:
-            hold(c, shown, fx)
-            return
-    if shown.peer.n > (c.held.peer.n if c.held else 0) and (c.evidence is None or shown.peer.n >= c.evidence.peer.n):
+    backed = shown.peer.n == c.peer.n and c.peer_known is None
+    newer = c.held is None or (shown.peer.n, shown.own.n) >= (c.held.peer.n, c.held.own.n)
+    if backed and newer and c.boundaries.get(shown.own.n) == shown.own:
+        hold(c, shown, fx)
+        return
+    newest = [(state.peer.n, state.own.n) for state in (c.held, c.evidence) if state is not None]
+    if shown.peer.n > 0 and (shown.peer.n, shown.own.n) > max(newest, default=(0, 0)):
         c.evidence = shown
         fx.save = True
 
@@ -141,12 +159,6 @@ def _resend(c: Channel, held_by_peer: int, fx: Effects) -> None:
 # --- RECALL and RECORDS ----------------------------------------------------------------------
 
 
-def _recall_next(c: Channel, fx: Effects) -> None:
-    for payer, known in ((c.side, c.own_known), (1 - c.side, c.peer_known)):
-        if known is not None:
-            fx.messages.append(Recall(c.channel_id, payer, known.n + 1))
-
-
 def answer_recall(c: Channel, message: Recall, fx: Effects) -> None:
     """The caller reads the batches from its store (spec C-24)."""
     if message.from_n < 1:
@@ -155,61 +167,60 @@ def answer_recall(c: Channel, message: Recall, fx: Effects) -> None:
 
 
 def receive_records(c: Channel, message: PastRecords, fx: Effects) -> None:
-    """Take recalled batches as far as they link up to what was signed (spec C-25)."""
-    mine = message.payer == c.side
-    known, target = (c.own_known, c.own) if mine else (c.peer_known, c.peer)
+    """Collect recalled batches until they link up to what was signed; only then are they believed (spec C-25)."""
+    payer = message.payer
+    known, target = (c.own_known, c.own) if payer == c.side else (c.peer_known, c.peer)
     if known is None:
         return  # asked for on an earlier connection and answered twice
-    received = not mine
+    pieces = c.recalled.pop(payer, [])
     if not message.batches:
-        fx.journal.append(
-            JournalGap(
-                c.channel_id,
-                message.payer,
-                received,
-                known.n + 1,
-                target.n - known.n,
-                target.total - known.total,
-                target,
-            )
-        )
-        known = target
+        fx.journal.append(journal_gap(c, payer, known, target))
+        _records_done(c, payer, fx)
+        return
+    half = pieces[-1].half if pieces else known
     for past in message.batches:
-        batch = Batch(past.first_n, past.records, past.memos)
-        if batch.first_n != known.n + 1:
-            raise RemoteError(ErrorCode.BAD_HISTORY, f"RECORDS begin at {batch.first_n}, not at {known.n + 1}")
-        total = records_total(batch.records, min(MAX_BATCH, c.setup.terms.max_batch))
-        half = c.next_half(message.payer, known, batch, total)
-        if half.n > target.n or half.total > target.total:
-            raise RemoteError(ErrorCode.BAD_HISTORY, "RECORDS run past the state that was signed")
-        fx.journal.append(JournalBatch(c.channel_id, message.payer, received, batch, half))
-        if received:
-            c.recent.append((batch.first_n, known, half))
-        known = half
+        half = _link_piece(c, payer, half, target, past, pieces)
         if half.n == target.n:
             break
-    _records_done(c, mine, known, target, fx)
-
-
-def _records_done(c: Channel, mine: bool, known: Half, target: Half, fx: Effects) -> None:
-    done = known.n == target.n
-    if done and known != target:
-        raise RemoteError(ErrorCode.BAD_HISTORY, "RECORDS do not link up to the history hash that was signed")
-    if mine:
-        c.own_known = None if done else known
-    else:
-        c.peer_known = None if done else known
-    fx.save = True
-    if not done:
-        fx.messages.append(Recall(c.channel_id, c.side if mine else 1 - c.side, known.n + 1))
+    if half.n < target.n:
+        c.recalled[payer] = pieces
+        fx.messages.append(Recall(c.channel_id, payer, half.n + 1))
         return
-    if c.resolved:
-        # The peer's newest state may be backed by records now.
-        if (
-            c.evidence is not None
-            and c.evidence.peer == c.peer
-            and c.evidence.own == c.boundaries.get(c.evidence.own.n)
-        ):
-            hold(c, c.evidence, fx)
-        c.rebuild_boundaries()
-        fx.notes.append(ChangedNote(c.channel_id))
+    if half != target:
+        raise RemoteError(ErrorCode.BAD_HISTORY, "RECORDS do not link up to the history hash that was signed")
+    fx.journal += pieces
+    if payer != c.side:
+        befores = [known, *(piece.half for piece in pieces)]
+        c.recent.extend((p.batch.first_n, before, p.half) for before, p in zip(befores, pieces, strict=False))
+    _records_done(c, payer, fx)
+
+
+def _link_piece(
+    c: Channel, payer: int, before: Half, target: Half, past: PastBatch, pieces: list[JournalBatch]
+) -> Half:
+    batch = Batch(past.first_n, past.records, past.memos)
+    if batch.first_n != before.n + 1:
+        raise RemoteError(ErrorCode.BAD_HISTORY, f"RECORDS go on at {batch.first_n}, not at {before.n + 1}")
+    total = records_total(batch.records, c.setup.terms.max_batch)
+    parse_memos(batch.memos, batch.size)
+    half = c.next_half(payer, before, batch, total)
+    if half.n > target.n or half.total > target.total:
+        raise RemoteError(ErrorCode.BAD_HISTORY, "RECORDS run past the state that was signed")
+    pieces.append(JournalBatch(c.channel_id, payer, payer != c.side, batch, half))
+    return half
+
+
+def _records_done(c: Channel, payer: int, fx: Effects) -> None:
+    if payer == c.side:
+        c.own_known = None
+    else:
+        c.peer_known = None
+    fx.save = True
+    if not c.resolved:
+        return
+    # The peer's newest state may be backed by records now.
+    evidence = c.evidence
+    if evidence is not None and evidence.peer == c.peer and evidence.own == c.boundaries.get(evidence.own.n):
+        hold(c, evidence, fx)
+    c.rebuild_boundaries()
+    fx.notes.append(ChangedNote(c.channel_id))

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from channelpay.batches import Batch
-from channelpay.channel.effects import Queued
+from channelpay.channel.effects import JournalBatch, Queued
 from channelpay.crypto import SigningKey, verify
 from channelpay.limits import DUPLICATE_WINDOW_BATCHES
 from channelpay.messages.ledger import OPEN
@@ -158,15 +158,21 @@ class Channel:
 
     # Lives as long as the connection.
     connected: bool = False
-    live: bool = False  # both REESTABLISHes are through
+    heard: bool = False  # the peer's REESTABLISH or READY came
+    reestablish_sent: bool = False
+    reestablish_owed: bool = False  # the peer is past READY: only a REESTABLISH of mine tells it anything
+    live: bool = False  # the peer was heard and the channel is open: payments may flow
     suspended: str = ""  # an ERROR stopped it until the next connection
     ack_due: bool = False
     shutdown_sent: bool = False
     peer_last_n: int | None = None
     held_back: list[Message] = field(default_factory=list)
+    held_back_bytes: int = 0  # of records and memos among them
+    recalled: dict[int, list[JournalBatch]] = field(default_factory=dict)  # by payer; not yet proved (spec C-25)
     awaiting_reading: bool = False  # held_back waits for a reading asked for after it came
     reading_is_newer: bool = False  # and that reading has come
     final_sent: bool = False
+    final_wait: float | None = None  # until when party 1 leaves the submission of FINAL to party 0
     waiting_since: float | None = None  # since when the peer owes an ACK
     waiting_for_n: int = 0
 

@@ -34,13 +34,13 @@ _PHASES = tuple(Phase)
 #     ACCEPTED  FUNDED  OPEN  SHUTDOWN  FINAL  CLOSING  SETTLED  ABANDONED
 _BOTH_SIDES: dict[type[Message], str] = {
     peer.Ready:       "T T i i i i i -",
-    peer.Pay:         "- - T T - - - -",
+    peer.Pay:         "- - T T - i i -",
     peer.Ack:         "- - T T - i i -",
     peer.Reestablish: "T T T T T T i i",
     peer.Recall:      "- - T T T T i -",
     peer.PastRecords: "- - T T T T i -",
     peer.Shutdown:    "- - T T T i i -",
-    peer.WithdrawAsk: "- - T T - - - -",
+    peer.WithdrawAsk: "- - T T T T i -",
     peer.WithdrawOk:  "- - T T T T i -",
     peer.WithdrawNo:  "- - T T T T i -",
     peer.TopupHint:   "T T T T T i i i",
@@ -51,7 +51,7 @@ _TO_PARTY_0: dict[type[Message], str] = {
 }  # fmt: skip
 _TO_PARTY_1: dict[type[Message], str] = {
     peer.Funded:      "T i i i i i i i",
-    peer.Final:       "- - - T T - i -",
+    peer.Final:       "- - - T T i i -",
 }  # fmt: skip
 
 

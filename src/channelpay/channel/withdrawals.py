@@ -14,7 +14,7 @@ from channelpay.crypto import verify
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError, code_name
 from channelpay.limits import FINAL_EXPIRY_S, MAX_UNITS
 from channelpay.messages import ledger
-from channelpay.messages.peer import WithdrawAsk, WithdrawNo, WithdrawOk
+from channelpay.messages.peer import OpenWithdrawal, WithdrawAsk, WithdrawNo, WithdrawOk
 from channelpay.statements import withdraw_bytes
 
 
@@ -51,6 +51,29 @@ def ask_again(c: Channel, fx: Effects) -> None:
         fx.messages.append(WithdrawAsk(c.channel_id, mine.total, mine.expiry, signature))
 
 
+def remember(c: Channel, shown: OpenWithdrawal, now: Now, fx: Effects) -> None:
+    """An agreement that I signed and forgot, because my store was rolled back, is held again (spec X-10)."""
+    signatures = (shown.signature0, shown.signature1)
+    known = c.withdrawals.get(shown.party)
+    if signatures[c.side] is None or now.ledger > shown.expiry or c.reading is None:
+        return
+    if c.reading.withdrawn[shown.party] >= shown.total or (known is not None and known.total >= shown.total):
+        return
+    statement = withdraw_bytes(c.channel_id, shown.party, shown.total, shown.expiry)
+    for key, signature in ((c.key.public, signatures[c.side]), (c.peer_key, signatures[1 - c.side])):
+        try:
+            if signature is not None:
+                verify(key, signature, statement)
+        except BadSignature:
+            raise RemoteError(ErrorCode.BAD_SIGNATURE, "REESTABLISH: a withdrawal is not signed as it says") from None
+    c.withdrawals[shown.party] = Withdrawal(
+        shown.party, shown.total, shown.expiry, signatures[0] or b"", signatures[1] or b""
+    )
+    fx.save = True
+    fx.notes.append(OperatorNote(c.channel_id, "the peer showed a withdrawal that this node signed and had forgotten"))
+    fx.notes.append(ChangedNote(c.channel_id))
+
+
 def receive_ask(c: Channel, message: WithdrawAsk, now: Now, fx: Effects) -> None:
     """Consent if the asker's balance stays >= 0 with the withdrawal counted (spec X-8)."""
     asker = 1 - c.side
@@ -65,6 +88,7 @@ def receive_ask(c: Channel, message: WithdrawAsk, now: Now, fx: Effects) -> None
         return
     code = _refusal(c, message, now)
     if code is not None:
+        fx.read_ledger = True  # a newer reading may end another hold or show a top-up before it is asked again
         fx.messages.append(WithdrawNo(c.channel_id, message.total, message.expiry, int(code)))
         return
     signature = c.key.sign(withdraw_bytes(c.channel_id, asker, message.total, message.expiry))
