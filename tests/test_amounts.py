@@ -91,6 +91,12 @@ def test_a_huge_text_is_refused_in_few_words(text: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("value", [1.0, True, None, "1"])
+def test_only_whole_numbers_are_printed(value: int) -> None:
+    with pytest.raises(AmountError, match="whole number of units"):
+        format_units(value, asset())
+
+
 def test_a_text_is_split_without_knowing_the_asset() -> None:
     assert split_amount("0.0001 EUR") == ("0.0001", "EUR")
 

@@ -44,6 +44,7 @@ class Asset:
 
     def __post_init__(self) -> None:
         check_code(self.code)
+        # spec M-7
         if type(self.scale) is not int or not 0 <= self.scale <= MAX_ASSET_SCALE:
             raise AmountError(f"scale {self.scale!r} of {self.code} is no integer 0 .. {MAX_ASSET_SCALE}")
 
@@ -93,7 +94,12 @@ def parse_number(number: str, asset: Asset) -> int:
 
 
 def format_number(units: int, asset: Asset) -> str:
-    """The number alone, with every decimal of the asset, such as `0.000100` (spec M-5)."""
+    """The number alone, with every decimal of the asset, such as `0.000100` (spec M-5).
+
+    A difference below zero has a sign. Raises AmountError for anything that is no int.
+    """
+    if type(units) is not int:
+        raise AmountError(f"an amount is a whole number of units, not {type(units).__name__}")
     sign, units = ("-", -units) if units < 0 else ("", units)
     if asset.scale == 0:
         return f"{sign}{units}"

@@ -26,7 +26,7 @@ def pack_record(amount: int, payment_id: bytes = NO_ID) -> bytes:
 
     Raises AmountError unless the amount is 1 .. 2^63-1 units, LocalError unless the id has 16 bytes.
     """
-    if checked(amount) == 0:
+    if checked(amount) == 0:  # spec M-6
         raise AmountError("a payment is at least one unit")
     if len(payment_id) != len(NO_ID):  # struct would cut or fill it
         raise LocalError(Reason.USAGE, f"a payment id has {len(NO_ID)} bytes, not {len(payment_id)}")

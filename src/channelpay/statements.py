@@ -53,7 +53,7 @@ class Half(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Half:
-        """The half in 88 bytes; raises RemoteError for counters above 2^63-1 and for L, R not zero."""
+        """The half in 88 bytes; raises RemoteError, in the order of spec S-10, for what no payments give."""
         half = cls(*_HALF.unpack(data))
         if half.n > MAX_UNITS or half.total > MAX_UNITS:
             raise RemoteError(ErrorCode.OVERFLOW, "a counter above 2^63-1")

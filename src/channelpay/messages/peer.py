@@ -372,7 +372,7 @@ MESSAGES: dict[int, type[Message]] = {
 def decode(kind: int, payload: bytes) -> Message:
     """The message in a frame; raises RemoteError(MALFORMED) for unknown types and bad fields."""
     message = MESSAGES.get(kind)
-    if message is None:
+    if message is None:  # spec W-5
         raise RemoteError(ErrorCode.MALFORMED, f"unknown message type 0x{kind:02x}")
     values: list[Any] = unpack(payload)
     return message.from_wire(values)
