@@ -11,7 +11,7 @@ from channelpay.framing import frame
 from channelpay.messages import control
 from channelpay.messages.control import Failed, Paid
 from channelpay.services.bulk import chunked
-from channelpay.services.connection import MAX_CHUNKS_IN_FLIGHT, Connection
+from channelpay.services.connection import MAX_CALLS_IN_FLIGHT, MAX_CHUNKS_IN_FLIGHT, Connection
 from channelpay.services.exceptions import NotReachable, PaymentUnknown
 from channelpay.services.ids import new_payment_id
 from services.fake_daemon import CHANNEL, FakeDaemon, FakeNode, channel_info
@@ -158,7 +158,7 @@ async def _cancel_when_blocked(scope):
 
 
 async def test_a_cancelled_wait_is_called_off_and_frees_its_place(link, node):
-    for round_number in range(1, 40):  # more often than there are places
+    for round_number in range(1, MAX_CALLS_IN_FLIGHT + 10):  # more often than there are places
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as waiting:
                 waiting.start_soon(_cancel_when_blocked, scope)
@@ -167,6 +167,33 @@ async def test_a_cancelled_wait_is_called_off_and_frees_its_place(link, node):
         await trio.testing.wait_all_tasks_blocked()
         assert node.called_off == round_number
     assert await link.pay(CHANNEL, 1, NO_ID, b"") == (1, 0)
+
+
+async def test_calls_above_what_a_daemon_takes_wait_and_payments_go_on(link, node, nursery):
+    for _ in range(MAX_CALLS_IN_FLIGHT + 5):
+        nursery.start_soon(link.call, control.Payments(0, 10, 1))
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(node.calls) == MAX_CALLS_IN_FLIGHT
+    assert await link.pay(CHANNEL, 1, NO_ID, b"") == (1, 0)
+    await node.receive((1, NO_ID, b""))
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(node.calls) == MAX_CALLS_IN_FLIGHT + 5
+
+
+async def test_calls_that_wait_for_room_fail_with_the_connection(link, node, nursery):
+    failed = []
+
+    async def poll():
+        with pytest.raises(NotReachable):
+            await link.call(control.Payments(0, 10, 1))
+        failed.append(1)
+
+    for _ in range(MAX_CALLS_IN_FLIGHT + 5):
+        nursery.start_soon(poll)
+    await trio.testing.wait_all_tasks_blocked()
+    await link.daemon.drop()
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(failed) == MAX_CALLS_IN_FLIGHT + 5
 
 
 async def test_cancelled_while_it_waits_for_room_a_payment_is_not_made(link, node, nursery):
@@ -206,8 +233,8 @@ async def test_a_lost_connection_makes_sent_payments_unknown_and_waiting_ones_no
         await trio.testing.wait_all_tasks_blocked()
     await link.daemon.drop()
     await trio.testing.wait_all_tasks_blocked()
-    assert [type(ended[payment_id]) for payment_id in ids] == [PaymentUnknown] * 15 + [NotReachable] * 3
-    assert all(ended[payment_id].payment_id == payment_id for payment_id in ids[:15])
+    assert [type(ended[payment_id]) for payment_id in ids] == [PaymentUnknown] * 16 + [NotReachable] * 2
+    assert all(ended[payment_id].payment_id == payment_id for payment_id in ids[:16])
     assert len({id(error) for error in ended.values()}) == 19
     assert "memory" in link.lost
 

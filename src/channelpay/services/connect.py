@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -61,8 +60,8 @@ class Node(Client):
         self._running: Any = None
 
     async def __aenter__(self) -> Node:
-        # the whole daemon: only who embeds it pays for its import
-        embedded = importlib.import_module("channelpay.daemon.embedded")
+        from channelpay.daemon import embedded  # the whole daemon: only who embeds it pays for its import
+
         self._running = embedded.run(self._home)
         super().__init__(InProcess(await self._running.__aenter__()))
         return self

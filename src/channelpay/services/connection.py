@@ -25,10 +25,13 @@ from channelpay.services.exceptions import NotReachable, PaymentUnknown
 from channelpay.services.values import id_or_none
 
 MAX_IN_FLIGHT: Final = 4096
-"""Calls without an answer on one connection; one more waits for room: the caller slows down."""
+"""Payments without an answer on one connection; one more waits for room: the caller slows down."""
 
 MAX_CHUNKS_IN_FLIGHT: Final = 8
 """PayMany without an answer: about a megabyte of records, enough to keep a node busy while it commits."""
+
+MAX_CALLS_IN_FLIGHT: Final = 192
+"""Other calls without an answer; a daemon refuses more than 256 (spec N-11)."""
 
 _READ_BYTES: Final = 64 * 1024
 _HEADER: Final = struct.Struct(">IB")
@@ -41,13 +44,14 @@ Answer = Paid | Result | LocalError | NotReachable
 
 
 class _Reply:
-    """Where the answer to one call is put, and the task that waits for it, if one does."""
+    """Where the answer to one call is put, the task that waits for it, if one does, and what it keeps taken."""
 
-    __slots__ = ("answer", "task")
+    __slots__ = ("answer", "room", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, room: trio.Semaphore | None) -> None:
         self.answer: Answer | None = None
         self.task: trio.lowlevel.Task | None = None
+        self.room = room
 
     def put(self, answer: Answer) -> None:
         self.answer = answer
@@ -87,7 +91,7 @@ class Connection:
         self._free = max_in_flight
         self._without_room = trio.lowlevel.ParkingLot()
         self._chunk_room = trio.Semaphore(MAX_CHUNKS_IN_FLIGHT)
-        self._chunk_calls: set[int] = set()
+        self._call_room = trio.Semaphore(MAX_CALLS_IN_FLIGHT)
 
     async def run(self) -> None:
         """Read and write until the connection ends."""
@@ -138,8 +142,7 @@ class Connection:
             if unsent or (answers and type(answers[-1]) is not Paid):
                 self._chunk_room.release()
                 break
-            call_id, reply = self._new_reply()
-            self._chunk_calls.add(call_id)
+            call_id, reply = self._new_reply(self._chunk_room)
             self._outbox.put(PayMany(call_id, channel_id, chunk.records, chunk.memos).to_frame())
             waiting.append(reply)
         while waiting:
@@ -148,9 +151,11 @@ class Connection:
 
     async def call(self, method: Method) -> Record:
         """See Backend.call. A cancelled call is called off at the node."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._take_place()
-        call_id, reply = self._new_reply()
+        await self._call_room.acquire()
+        if self.lost is not None:
+            self._call_room.release()
+            raise NotReachable(self.lost)
+        call_id, reply = self._new_reply(self._call_room)
         self._outbox.put(Call(call_id, method.NAME, method.encode()).to_frame())
         answer = await reply.wait(lambda: self._call_off(call_id))
         if type(answer) is not Result:
@@ -165,16 +170,15 @@ class Connection:
             return answer
         return PaymentUnknown(f"{answer}; the payment may have been made or not", channel_id, payment_id)
 
-    def _new_reply(self) -> tuple[int, _Reply]:
+    def _new_reply(self, room: trio.Semaphore | None = None) -> tuple[int, _Reply]:
         call_id = self._next_call
         self._next_call = call_id + 1
-        reply = self._replies[call_id] = _Reply()
+        reply = self._replies[call_id] = _Reply(room)
         return call_id, reply
 
     def _call_off(self, call_id: int) -> None:
-        del self._replies[call_id]
+        self._give_place(self._replies.pop(call_id))
         self._outbox.put(Cancel(call_id).to_frame())
-        self._give_place()
 
     # --- Places in flight ------------------------------------------------------------------
 
@@ -186,18 +190,13 @@ class Connection:
         if self.lost is not None:
             raise NotReachable(self.lost)
 
-    def _give_place(self) -> None:
-        if self._without_room:
+    def _give_place(self, reply: _Reply) -> None:
+        if reply.room is not None:
+            reply.room.release()
+        elif self._without_room:
             self._without_room.unpark()
         else:
             self._free += 1
-
-    def _give_place_of(self, call_id: int) -> None:
-        if call_id in self._chunk_calls:
-            self._chunk_calls.discard(call_id)
-            self._chunk_room.release()
-        else:
-            self._give_place()
 
     # --- Answers ---------------------------------------------------------------------------
 
@@ -222,7 +221,7 @@ class Connection:
         reply = self._replies.pop(message.call_id, None)
         if reply is None:
             return  # the answer to a call that was called off
-        self._give_place_of(message.call_id)
+        self._give_place(reply)
         reply.put(_refusal(message) if isinstance(message, Failed) else message)
 
     def _lose(self, why: str) -> None:
@@ -230,11 +229,10 @@ class Connection:
             return
         self.lost = f"no connection to the node at {self._name}: {why}"
         replies, self._replies = self._replies, {}
-        for call_id, reply in replies.items():
-            if call_id in self._chunk_calls:
-                self._give_place_of(call_id)
-            reply.put(NotReachable(self.lost))
         self._without_room.unpark_all()
+        for reply in replies.values():
+            self._give_place(reply)
+            reply.put(NotReachable(self.lost))
 
 
 def _paid(payload: bytes) -> Paid:
