@@ -102,7 +102,7 @@ def test_missing_existing_and_empty_files_are_told_apart(path, database):
     with pytest.raises(StoreFailed, match="exists already; a till is created once"):
         open_database(path, SCHEMA, create=_fill)
     path.with_name("empty.db").touch()
-    with pytest.raises(StoreFailed, match=r"empty.db is empty; create the till first"):
+    with pytest.raises(StoreFailed, match=r"empty.db is empty: its creation was cut off"):
         open_database(path.with_name("empty.db"), SCHEMA)
 
 

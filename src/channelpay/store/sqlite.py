@@ -243,7 +243,7 @@ def _prepare(database: Database, schema: Schema, create: Callable[[Database], No
     if version and create is not None:
         raise StoreFailed(f"{database.path} exists already; a {schema.name} is created once")
     if not version and create is None:
-        raise StoreFailed(f"{database.path} is empty; create the {schema.name} first")
+        raise StoreFailed(f"{database.path} is empty: its creation was cut off; delete it and create the {schema.name}")
     if version > schema.version:
         raise StoreFailed(
             f"{database.path} has schema version {version}, this program knows {schema.version}: use a newer channelpay"
