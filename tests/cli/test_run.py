@@ -1,13 +1,17 @@
-"""run: the flags that reach the daemon, and what is refused before it starts. Spec N-3, N-4."""
+"""run, demo: the flags that reach the daemon, and what is refused before it starts. Spec N-3, N-4."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from channelpay.cli.root import cli
 from channelpay.home import Home, NodeConfig
 from channelpay.keys import LEDGER_PREFIX, encode_id
+from channelpay.services.demo.main import Options
 from cli_shell import OTHER, Shell
 
 LEDGER = encode_id(LEDGER_PREFIX, OTHER.identity.public) + "@127.0.0.1:7669"
@@ -72,3 +76,29 @@ def test_a_ledgers_home_is_not_a_nodes(offline: Shell, started: list[Any]) -> No
     offline.home.config_file.write_text('kind = "ledger"\n')
     assert "is the home of a ledger; this command needs the home of a node" in offline.fails("run")[1]
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], Options()),
+        (["--kill", "--pieces", "9", "--in-flight", "3", "--no-live"], Options(None, 9, 3, True, False, None, False)),
+        (["--json", "--keep", "there", "--live"], Options(json=True, keep=Path("there"), live=True)),
+        ([__file__], Options(Path(__file__))),
+    ],
+)
+def test_demo_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, args: list[str], expected: Options) -> None:
+    played: list[Options] = []
+
+    def run_demo(options: Options) -> int:
+        played.append(options)
+        return 1
+
+    monkeypatch.setattr("channelpay.services.demo.main.run_demo", run_demo)
+    result = CliRunner().invoke(cli, ["demo", *args])
+    assert (result.exit_code, played) == (1, [expected])
+
+
+@pytest.mark.parametrize("args", [["/nowhere"], ["--pieces", "0"], ["--in-flight", "x"], ["--bogus"]])
+def test_demo_with_wrong_options_plays_nothing(offline: Shell, args: list[str]) -> None:
+    assert offline.fails("demo", *args)[0] == 2

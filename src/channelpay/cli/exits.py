@@ -18,6 +18,7 @@ from channelpay.errors import (
     StoreFailed,
 )
 from channelpay.home import HomeError
+from channelpay.ledger.outcomes import LedgerRefused
 
 
 class Exit(IntEnum):
@@ -92,6 +93,8 @@ def describe(error: BaseException) -> Failure | None:
             return Failure(Exit.USAGE, "usage", str(error))
         case RemoteError():
             return Failure(Exit.PEER, error.code.name.lower().replace("_", "-"), str(error))
+        case LedgerRefused():
+            return Failure(Exit.REFUSED, error.outcome.label, str(error))
         case StoreFailed():
             return Failure(Exit.INTERNAL, "store-failed", str(error))
     return None

@@ -9,9 +9,10 @@ from channelpay.cli.app import RootGroup, local
 from channelpay.cli.channel import channel
 from channelpay.cli.config import config
 from channelpay.cli.exits import EXIT_CODES_HELP
+from channelpay.cli.ledger import ledger
 from channelpay.cli.node import balance, init, peer, show_id, status, stop
 from channelpay.cli.pay import pay, payment, payments
-from channelpay.cli.run import run
+from channelpay.cli.run import demo, run
 
 
 @click.group(
@@ -25,5 +26,5 @@ def cli() -> None:
     """Common options of every command; they may also stand after the command."""
 
 
-for command in (init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop):
+for command in (init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop, ledger, demo):
     cli.add_command(command)

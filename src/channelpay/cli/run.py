@@ -1,13 +1,15 @@
-"""Commands that are daemons: run."""
+"""Commands that start something that stays: run, ledger serve, demo."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from channelpay.cli.app import local, shared
 from channelpay.cli.inputs import AddressText
 from channelpay.cli.node import flags_from, set_option
-from channelpay.home import NodeConfig, load_config
+from channelpay.home import LedgerConfig, NodeConfig, load_config
 from channelpay.keys import LEDGER_PREFIX, Address
 
 
@@ -44,3 +46,49 @@ def run(
     from channelpay.daemon.main import run_node  # the daemon alone needs trio
 
     return run_node(home, config)
+
+
+@click.command()
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; may be repeated.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="auto, text or json.")
+@set_option
+@local
+def serve(listen: tuple[str, ...], log_level: str | None, log_format: str | None, sets: tuple[str, ...]) -> int:
+    """Run the ledger in the foreground; its log goes to stderr. SIGTERM stops it."""
+    flags = flags_from(sets, ledger__listen=listen, log__level=log_level, log__format=log_format)
+    home = shared().home
+    config = load_config(home, LedgerConfig, flags).config
+    home.keyring()
+    from channelpay.daemon.ledger_main import run_ledger
+
+    return run_ledger(home, config)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--pieces", type=click.IntRange(1), metavar="N", help="Sell at most so many pieces of 256 bytes.")
+@click.option("--in-flight", type=click.IntRange(1), metavar="N", help="Requests under way at once.")
+@click.option("--kill", is_flag=True, help="Kill the buyer's and then the seller's daemon in the middle.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY", help="Leave all files there."
+)
+@click.option("--live/--no-live", default=None, help="A moving progress display. Default: on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def demo(
+    file: Path | None,
+    pieces: int | None,
+    in_flight: int | None,
+    kill: bool,
+    keep: Path | None,
+    live: bool | None,
+    as_json: bool,
+) -> int:
+    """Sell FILE piece by piece between two services, each piece for a payment of its own (default: the specification).
+
+    Starts a ledger, two nodes and two services on this machine, in a temporary directory, and checks the result.
+    """
+    from channelpay.services.demo.main import DEFAULT_IN_FLIGHT, Options, run_demo
+
+    as_json = as_json or shared().json
+    return run_demo(Options(file, pieces, in_flight or DEFAULT_IN_FLIGHT, kill, as_json, keep, live))
