@@ -25,7 +25,7 @@ from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.ledger.requests import Admitted, Ledger, advance, settle_due
 from channelpay.ledger.views import events
 from channelpay.limits import LEDGER_TICK_S, MAX_REQUESTS_IN_FLIGHT, PING_TIMEOUT_S
-from channelpay.messages.ledger import Subscribe
+from channelpay.messages.ledger import Info, Subscribe
 from channelpay.messages.peer import Event, Message, Request, Response, Role
 from channelpay.store.ledger import LedgerStore
 
@@ -58,6 +58,8 @@ class _Client:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.subscribed = False
+        self.looking = trio.Event()  # set: the journal or `infos` has something for the subscription
+        self.infos: list[Admitted] = []
         self._under_way = 0
         self._room = trio.Event()
 
@@ -97,7 +99,7 @@ class LedgerServer:
         self._work = trio.Event()
         self._committing = trio.Lock()
         self._clients: set[_Client] = set()
-        self._news: defaultdict[bytes, set[trio.Event]] = defaultdict(set)
+        self._news: defaultdict[bytes, set[_Client]] = defaultdict(set)
 
     # --- Connections -----------------------------------------------------------------------
 
@@ -128,6 +130,9 @@ class LedgerServer:
             self._work.set()
         elif isinstance(admitted.operation, Subscribe):
             self._subscribe(client, admitted, admitted.operation.after, nursery)
+        elif isinstance(admitted.operation, Info) and client.subscribed:
+            client.infos.append(admitted)
+            client.looking.set()
         else:
             client.link.send(self._read(admitted).to_frame())
 
@@ -155,27 +160,33 @@ class LedgerServer:
     async def _stream(self, client: _Client, account: bytes, after: int) -> None:
         """Send the account's events from `after` on, for as long as the connection lives (spec L-21)."""
         news = self._news[account]
-        looking = trio.Event()
-        news.add(looking)
+        news.add(client)
         try:
             while True:
-                while page := self._events(account, after):
-                    client.link.send(b"".join(event.to_frame() for event in page))
-                    after = page[-1].number
+                client.looking = trio.Event()  # in place before the journal is read: nothing committed since is missed
+                while page := self._next(client, account, after):
+                    client.link.send(b"".join(message.to_frame() for message in page))
+                    after = max([after, *(message.number for message in page if isinstance(message, Event))])
                     await client.wait_read()
-                await looking.wait()
-                news.discard(looking)
-                looking = trio.Event()  # in place before the journal is read: nothing committed since is missed
-                news.add(looking)
+                await client.looking.wait()
         finally:
-            news.discard(looking)
+            news.discard(client)
             if not news and self._news.get(account) is news:
                 del self._news[account]
 
-    def _events(self, account: bytes, after: int) -> list[Event]:
+    def _next(self, client: _Client, account: bytes, after: int) -> Sequence[Event | Response]:
+        """The next events; when there are none, the answers to `info` that waited for them.
+
+        Both come from one moment of the books, so an answer to `info` says that every event up to its
+        number has been sent before it (spec L-22).
+        """
         books = self._store.books
         with books.snapshot():
-            return events(books, account, after, _EVENTS_AT_ONCE)
+            page = events(books, account, after, _EVENTS_AT_ONCE)
+            if page:
+                return page
+            infos, client.infos = client.infos, []
+            return [self._ledger.read(books, admitted, books.clock()) for admitted in infos]
 
     # --- Commits ---------------------------------------------------------------------------
 
@@ -197,8 +208,8 @@ class LedgerServer:
         for (client, _), response in zip(batch, responses, strict=True):  # spec L-9: durable before answered
             client.answer(response)
         for account in concerned & self._news.keys():
-            for looking in self._news[account]:
-                looking.set()
+            for client in self._news[account]:
+                client.looking.set()
 
     def _execute(self, batch: list[Admitted], wall: int, books: Books) -> list[Response]:
         """One transaction's work, in a thread: the clock, the requests, then the timer (spec L-15, L-36)."""
