@@ -80,7 +80,7 @@ class Disk:
             first_n, size = span(entry)
             assert first_n == self.last_n(entry.payer) + 1, "exactly once and in order"
             assert entry.half.n == first_n + size - 1
-        self.journal += fx.journal
+            self.journal.append(entry)
         if fx.save:
             self.cold = pack_cold(c)
         if fx.save_hot:

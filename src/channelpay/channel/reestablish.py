@@ -26,10 +26,13 @@ def build(c: Channel) -> Reestablish:
     """What I know: my newest STATE, the newest of the peer's that I hold, open agreements (spec C-20)."""
     half0, half1 = c.in_order(c.own, c.peer)
     mine = SignedState(half0.pack(), half1.pack(), c.sign_state(c.own, c.peer))
+    # Evidence goes back only where my own signature claims the same half already (spec C-22, C-23).
+    adopted = c.peer_known is not None and c.evidence is not None and c.evidence.peer == c.peer
+    held = c.evidence if adopted else c.held
     yours = None
-    if c.held is not None:
-        held0, held1 = c.in_order(c.held.own, c.held.peer)
-        yours = SignedState(held0.pack(), held1.pack(), c.held.signature)
+    if held is not None:
+        held0, held1 = c.in_order(held.own, held.peer)
+        yours = SignedState(held0.pack(), held1.pack(), held.signature)
     withdrawals = tuple(
         OpenWithdrawal(w.party, w.total, w.expiry, w.signature0 or None, w.signature1 or None)
         for _, w in sorted(c.withdrawals.items())
@@ -64,7 +67,7 @@ def receive(c: Channel, message: Reestablish, fx: Effects) -> int:
     if (own, peer) != (c.own, c.peer):
         _adopt(c, own, peer, fx)
     _keep(c, shown, fx)
-    return max(c.acked.n, shown.own.n, known_to_peer.own.n if known_to_peer else 0)
+    return max(c.acked.n, shown.own.n)
 
 
 def resume(c: Channel, held_by_peer: int, fx: Effects) -> None:
