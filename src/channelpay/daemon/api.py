@@ -164,8 +164,8 @@ class Api:
     async def _list_peers(self, _: control.ListPeers) -> Record:
         node = self.node
         rows = []
-        for peer_id in sorted({*node.by_peer, *node.connections}):
-            live = sum(c.phase not in _DEAD for c in node.by_peer.get(peer_id, {}).values())
+        for peer_id in sorted({*node.roster.by_peer, *node.connections}):
+            live = node.roster.count_with(peer_id)
             sent, received = self.engine.traffic(peer_id)
             rows.append(
                 control.PeerInfo(

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S
-from channelpay.messages.ledger import AssetView, LedgerInfo, Operation
+from channelpay.channel.effects import Submission
+from channelpay.channel.state import Reading
+from channelpay.crypto import SigningKey
+from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, MAX_REQUEST_LIFE_S
+from channelpay.messages.ledger import AssetView, ChannelView, LedgerInfo, LedgerRequest, Operation
+from channelpay.messages.peer import Request
+from channelpay.statements import Half, request_bytes
 
 _NEVER = float("-inf")
 _POLL_MOST_S = 15.0
@@ -22,6 +27,7 @@ _POLLS_IN_WINDOW = 16
 class Asked:
     """A request that has not been answered."""
 
+    request: Request
     operation: Operation
     channel_id: bytes | None
     at: float
@@ -46,6 +52,8 @@ class LedgerLink:
     min_deposit: int = 0
     asked: dict[bytes, Asked] = field(default_factory=dict)
     polled_at: float = _NEVER
+    unsent: list[Submission] = field(default_factory=list)  # wait for the ledger's time
+    _reading: dict[bytes, bool] = field(default_factory=dict)  # channels being read; whether once more after that
 
     def time_now(self, clock: float) -> int:
         """The ledger's time, counted on from the newest answer; 0 before the first."""
@@ -72,9 +80,60 @@ class LedgerLink:
         """Whether the ledger has let a request wait too long: the connection is no good."""
         return any(clock - asked.at > LEDGER_REQUEST_TIMEOUT_S for asked in self.asked.values())
 
+    def ask(
+        self,
+        request_id: bytes,
+        key: SigningKey,
+        operation: Operation,
+        channel_id: bytes | None,
+        clock: float,
+        kept: bool = False,
+    ) -> Request:
+        """A signed request, from now on awaiting its answer."""
+        # Before the first answer the ledger's time is unknown; only reads are sent then, and they have no life (L-7).
+        valid_until = self.time_now(clock) + MAX_REQUEST_LIFE_S // 2
+        blob = LedgerRequest(key.public, valid_until, operation).encode()
+        request = Request(request_id, blob, key.sign(request_bytes(self.ledger_id, request_id, blob)))
+        self.asked[request_id] = Asked(request, operation, channel_id, clock, kept)
+        return request
+
+    def ask_again(self, clock: float) -> list[Request]:
+        """The requests that outlive a connection, to be submitted on a new one."""
+        for asked in self.asked.values():
+            asked.at = clock
+        return [asked.request for asked in self.asked.values()]
+
+    def awaits_opening(self, channel_id: bytes) -> bool:
+        """Whether a request of this node that may still open the channel has not been answered."""
+        return any(asked.channel_id == channel_id and asked.kept for asked in self.asked.values())
+
+    def wants_reading(self, channel_id: bytes) -> bool:
+        """Whether to ask for a reading now; if one is under way, another follows when it has come."""
+        under_way = channel_id in self._reading
+        self._reading[channel_id] = under_way
+        return not under_way
+
+    def reading_came(self, channel_id: bytes) -> bool:
+        """Whether the reading that was answered is the newest asked for; if not, ask again."""
+        return not self._reading.pop(channel_id, False)
+
     def lost(self) -> list[bytes]:
         """The connection is gone: forget what is asked again anyway. Channels whose operations were cut off."""
         self.connected = self.subscribed = False
+        self._reading.clear()
         cut = [asked.channel_id for asked in self.asked.values() if asked.channel_id is not None and not asked.kept]
         self.asked = {request_id: asked for request_id, asked in self.asked.items() if asked.kept}
         return cut
+
+
+def reading_of(view: ChannelView) -> Reading:
+    """What a view of a channel tells; raises RemoteError for halves that cannot be."""
+    return Reading(
+        view.status,
+        (view.deposit0, view.deposit1),
+        (view.withdrawn0, view.withdrawn1),
+        (Half.unpack(view.half0), Half.unpack(view.half1)),
+        view.deadline,
+        (view.out0, view.out1),
+        view.number,
+    )

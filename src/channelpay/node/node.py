@@ -6,8 +6,6 @@ that never go back), entropy as a function.
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -21,22 +19,22 @@ from channelpay.channel.transitions import CHANNEL_MESSAGES
 from channelpay.errors import Effect, ErrorCode, LocalError, Reason, RemoteError, code_name, effect_of
 from channelpay.keys import Keyring
 from channelpay.ledger.outcomes import Outcome
-from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S, MAX_WINDOW_S
+from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S
 from channelpay.messages import ledger as ask
 from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
 from channelpay.messages.peer import Accept, Error, Message, Open, Request
 from channelpay.messages.schema import Record
 from channelpay.node import opening
-from channelpay.node.ledger_link import Asked, LedgerLink
+from channelpay.node.ledger_link import Asked, LedgerLink, reading_of
 from channelpay.node.opening import Offer
-from channelpay.node.policy import Policy, refusal
-from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, Ready, RequestAnswered
+from channelpay.node.policy import Policy
+from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, OperationAnswered, Ready, RequestAnswered
+from channelpay.node.roster import DEAD, Roster
+from channelpay.node.timers import Timers
 from channelpay.session import keep_new
-from channelpay.statements import Half, request_bytes
 
 Entropy = Callable[[int], bytes]
 
-_DEAD = (Phase.SETTLED, Phase.ABANDONED)
 _ALREADY_DONE = (Outcome.DONE, Outcome.ALREADY_OPEN, Outcome.ALREADY_SETTLED)
 
 
@@ -49,8 +47,8 @@ class Node:
         self.account = keyring.account.public
         self.policy = policy
         self.ledger = LedgerLink(ledger_id)
-        self.channels: dict[bytes, Channel] = {}
-        self.by_peer: dict[bytes, dict[bytes, Channel]] = defaultdict(dict)
+        self.roster = Roster()
+        self.channels = self.roster.channels
         self.connections: dict[bytes, tuple[Connection, bool]] = {}  # by peer: number, whether we dialled
         self.peer_of: dict[Connection, bytes] = {}
         self.addresses: dict[bytes, str] = {}
@@ -59,18 +57,14 @@ class Node:
         self._entropy = entropy
         self._clock = clock
         self._offers: dict[bytes, Offer] = {}
-        self._requests: dict[bytes, Request] = {}
-        self._unsent: list[Submission] = []  # wait for the ledger's time
+        self._open_refused: dict[bytes, str] = {}  # by channel: what the ledger said against opening it
         self._dirty: dict[bytes, Channel] = {}
         self._stalled: dict[bytes, Channel] = {}
-        self._timers: list[tuple[float, bytes]] = []
-        self._timer_of: dict[bytes, float] = {}
+        self._timers = Timers()
         self._cold: dict[bytes, Channel] = {}
         self._hot: dict[bytes, Channel] = {}
         self._ready = Ready()
         self._holding: dict[bytes, Channel] = {}  # with an open withdrawal
-        self._live_channels = 0
-        self._least_window_s = MAX_WINDOW_S
 
     # --- Start -----------------------------------------------------------------------------
 
@@ -83,15 +77,11 @@ class Node:
         """An operator's request that was not answered before the last stop."""
         decoded = LedgerRequest.decode(request.blob)
         channel_id = getattr(decoded.operation, "channel_id", None)
-        self.ledger.asked[request.request_id] = Asked(decoded.operation, channel_id, self._clock, kept=True)
-        self._requests[request.request_id] = request
+        self.ledger.asked[request.request_id] = Asked(request, decoded.operation, channel_id, self._clock, kept=True)
 
     def _add(self, channel: Channel) -> None:
-        self.channels[channel.channel_id] = channel
-        self.by_peer[channel.setup.peer_id][channel.channel_id] = channel
-        if channel.phase not in _DEAD:
-            self._live_channels += 1
-            self._least_window_s = min(self._least_window_s, channel.setup.terms.window_s)
+        self.roster.add(channel)
+        self._set_timer(channel)
         if channel.withdrawals:
             self._holding[channel.channel_id] = channel
 
@@ -100,11 +90,10 @@ class Node:
     def tick(self, clock: float) -> None:
         """Time has passed; call at `next_deadline` at the latest."""
         self._clock = clock
-        while self._timers and self._timers[0][0] <= clock:
-            due, channel_id = heapq.heappop(self._timers)
-            if self._timer_of.get(channel_id) == due:
-                del self._timer_of[channel_id]
-                self._dirty[channel_id] = self.channels[channel_id]
+        for channel_id in self._timers.due(clock):
+            channel = self._dirty[channel_id] = self.channels[channel_id]
+            if channel.phase == Phase.ACCEPTED:
+                self.read_channel(channel_id)  # does it still come, or is it given up?
         for offer in [o for o in self._offers.values() if o.deadline <= clock]:
             self._fail_offer(offer, LocalError(Reason.TIMED_OUT, "the peer did not answer OPEN in time"))
         if self.ledger.subscribed and clock >= self.ledger.polled_at + self._poll_interval():
@@ -113,14 +102,15 @@ class Node:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due, on the caller's clock."""
-        times = [self._timers[0][0]] if self._timers else []
-        times += [offer.deadline for offer in self._offers.values()]
+        times = [offer.deadline for offer in self._offers.values()]
+        if (first := self._timers.next()) is not None:
+            times.append(first)
         if self.ledger.subscribed:
             times.append(self.ledger.polled_at + self._poll_interval())
         return min(times, default=None)
 
     def _poll_interval(self) -> float:
-        return self.ledger.poll_interval(self._least_window_s)
+        return self.ledger.poll_interval(self.roster.least_window_s)
 
     def now(self, channel: Channel) -> Now:
         """The time as this channel must see it."""
@@ -143,9 +133,8 @@ class Node:
             self.disconnected(old[0], clock)
         self.connections[peer_id] = connection, initiated
         self.peer_of[connection] = peer_id
-        for channel in list(self.by_peer.get(peer_id, {}).values()):
-            if channel.phase not in _DEAD:
-                self._run(channel, lambda fx, c=channel: step.connected(c, self.now(c), fx))
+        for channel in self.roster.with_peer(peer_id):
+            self._run(channel, lambda fx, c=channel: step.connected(c, self.now(c), fx))
         for offer in self._offers.values():
             if offer.peer_id == peer_id:
                 self._send_offer(offer, connection)
@@ -158,7 +147,7 @@ class Node:
         if peer_id is None:
             return
         del self.connections[peer_id]
-        for channel in self.by_peer.get(peer_id, {}).values():
+        for channel in self.roster.by_peer.get(peer_id, {}).values():
             step.disconnected(channel)
         for offer in self._offers.values():
             if offer.sent_on == connection:
@@ -166,9 +155,18 @@ class Node:
 
     def wanted_peers(self) -> list[bytes]:
         """Peers with something to do and no connection, whose address is known."""
-        wanted = {offer.peer_id for offer in self._offers.values()}
-        wanted |= {peer for peer, those in self.by_peer.items() if any(c.phase not in _DEAD for c in those.values())}
-        return [peer for peer in wanted if peer not in self.connections and peer in self.addresses]
+        peers = dict.fromkeys([*self.roster.live_peers(), *(offer.peer_id for offer in self._offers.values())])
+        return [peer for peer in peers if peer not in self.connections and peer in self.addresses]
+
+    def wants_peer(self, peer_id: bytes) -> bool:
+        """Whether this peer is one of `wanted_peers`."""
+        if peer_id in self.connections or peer_id not in self.addresses:
+            return False
+        return self.roster.count_with(peer_id) > 0 or any(o.peer_id == peer_id for o in self._offers.values())
+
+    def knows_peer(self, peer_id: bytes) -> bool:
+        """Whether there is or was a channel with it, or its address is known: a stranger may be anybody."""
+        return peer_id in self.roster.by_peer or peer_id in self.addresses
 
     def know_address(self, peer_id: bytes, address: str) -> None:
         """Where a peer listens."""
@@ -201,7 +199,7 @@ class Node:
             peer_id = self.peer_of.get(connection)
             if peer_id is None:
                 return
-            channel = self.by_peer.get(peer_id, {}).get(channel_id)
+            channel = self.roster.find(peer_id, channel_id)
             if channel is None:
                 self._send(connection, Error(int(ErrorCode.UNKNOWN_CHANNEL), channel_id, "no such channel between us"))
                 continue
@@ -229,8 +227,8 @@ class Node:
             text = f"the peer refused the channel: {code_name(message.code)}: {message.text}"
             self._fail_offer(offer, LocalError(Reason.PEER_REFUSED, text))
             return
-        channel = self.by_peer.get(peer_id, {}).get(message.channel or b"")
-        if channel is None or channel.phase in _DEAD:
+        channel = self.roster.find(peer_id, message.channel or b"")
+        if channel is None or channel.phase in DEAD:
             return
         text = f"{code_name(message.code)}: {message.text}"
         if effect_of(message.code) is not Effect.RETRY:
@@ -277,15 +275,9 @@ class Node:
 
     def _receive_open(self, connection: Connection, offer: Open) -> None:
         peer_id = self.peer_of[connection]
-        with_peer = sum(c.phase not in _DEAD for c in self.by_peer.get(peer_id, {}).values())
-        code = refusal(self.policy, offer, frozenset(self.ledger.assets), with_peer, self._live_channels)
-        if code is None and (not self.ledger.subscribed or self.stopping):
-            code = ErrorCode.LEDGER_REFUSED if not self.stopping else ErrorCode.STOPPING
-        if code is None:
-            try:
-                opening.check_keys(offer)
-            except RemoteError as error:
-                code = error.code
+        code = opening.refusal(
+            self.policy, offer, self.ledger, self.stopping, self.roster.count_with(peer_id), len(self.roster.live)
+        )
         if code is not None:
             self._send(connection, Error(int(code), offer.open_nonce, f"this node's policy: {code.name.lower()}"))
             return
@@ -313,7 +305,10 @@ class Node:
             channel, request = opening.accepted(self.ledger.ledger_id, offer, answer)
         except RemoteError as error:
             self._ready.notes.append(OpenFailed(offer.open_nonce, LocalError(Reason.PEER_REFUSED, str(error))))
-            raise
+            if error.code.effect is Effect.CLOSE:
+                raise
+            self._send(connection, Error(int(error.code), offer.open_nonce, error.text))
+            return
         self._add_new(channel, connection)
         self._ready.notes.append(OpenAccepted(offer.open_nonce, channel.channel_id))
         self._ready.persist.requests.append(self._ask(request, channel.channel_id, kept=True))
@@ -352,7 +347,8 @@ class Node:
         self._wish(channel_id, clock, lambda c, fx: withdrawals.ask(c, units, self.now(c), fx))
 
     def claim(self, channel_id: bytes, clock: float) -> None:
-        """Take what a one_way channel has paid. Raises LocalError."""
+        """Take what a one_way channel has paid; the answer comes as OperationAnswered. Raises LocalError."""
+        self._need_ledger()
         self._wish(channel_id, clock, lambda c, fx: withdrawals.claim(c, self.now(c), fx))
 
     def topup(self, channel_id: bytes, units: int, clock: float) -> bytes:
@@ -361,11 +357,14 @@ class Node:
         channel = self.channel(channel_id)
         if channel.phase not in (Phase.FUNDED, Phase.OPEN):
             raise LocalError(Reason.NOT_OPEN, f"the channel is {channel.phase.name.lower()}, not open")
-        if not self.ledger.time:
-            raise LocalError(Reason.LEDGER_UNREACHABLE, "the ledger has not been reached yet")
+        self._need_ledger()
         request = self._ask(ask.Topup(channel_id, channel.side, units), channel_id, kept=True)
         self._ready.persist.requests.append(request)
         return request.request_id
+
+    def _need_ledger(self) -> None:
+        if not self.ledger.connected or not self.ledger.time:
+            raise LocalError(Reason.LEDGER_UNREACHABLE, "there is no connection to the ledger")
 
     def _wish(self, channel_id: bytes, clock: float, do: Callable[[Channel, Effects], None]) -> None:
         self._clock = clock
@@ -376,8 +375,8 @@ class Node:
         self._apply(channel, fx)
 
     def read_channel(self, channel_id: bytes) -> None:
-        """Ask the ledger for a reading of one channel."""
-        if self.ledger.connected:
+        """Ask the ledger for a reading of one channel that shows it as it is now."""
+        if self.ledger.connected and self.ledger.wants_reading(channel_id):
             self._ask(ask.Channel(channel_id), channel_id)
 
     def read_account(self, clock: float) -> bytes | None:
@@ -392,9 +391,7 @@ class Node:
         self._clock = clock
         self.ledger.connected = True
         self.ledger.polled_at = clock
-        for request_id, asked in self.ledger.asked.items():
-            asked.at = clock
-            self._ready.submit.append(self._requests[request_id])
+        self._ready.submit += self.ledger.ask_again(clock)
         self._ask(ask.Subscribe(self.ledger.number), None)
 
     def ledger_disconnected(self, clock: float) -> None:
@@ -404,35 +401,40 @@ class Node:
             channel = self.channels.get(channel_id)
             if channel is not None:
                 channel.in_flight.clear()
-        self._requests = {key: request for key, request in self._requests.items() if key in self.ledger.asked}
 
     def ledger_answer(self, request_id: bytes, outcome: int, text: str, body: Record | None, clock: float) -> None:
-        """A verified RESPONSE: `body` is the view it carries when it is done, `text` says why it is not."""
+        """A verified RESPONSE: `body` is the view it carries when it is done, `text` says why it is not.
+
+        Raises RemoteError for a view that cannot be; the request then counts as not answered.
+        """
         self._clock = clock
-        asked = self.ledger.asked.pop(request_id, None)
-        self._requests.pop(request_id, None)
+        asked = self.ledger.asked.get(request_id)
         if asked is None:
             return
+        reading = reading_of(body) if isinstance(body, ChannelView) else None
+        del self.ledger.asked[request_id]
         if asked.kept:
             self._ready.persist.requests_done.append(request_id)
             self._ready.notes.append(RequestAnswered(request_id, outcome, text if outcome else ""))
+        newest = isinstance(asked.operation, ask.Channel) and self.ledger.reading_came(asked.operation.channel_id)
         if isinstance(body, LedgerInfo):
             self._learn(body, asked)
-        elif isinstance(body, ChannelView):
-            self._reading(body)
+        elif isinstance(body, ChannelView) and reading is not None:
+            self._reading(body, reading, newest)
         channel = self.channels.get(asked.channel_id) if asked.channel_id else None
         if channel is not None:
-            self._answered(channel, asked.operation, outcome, text)
+            self._answered(channel, asked.operation, outcome, text, newest)
         elif isinstance(asked.operation, ask.Subscribe) and outcome:
             self._ready.notes.append(OperatorNote(b"", f"the ledger refused the subscription: {text}"))
 
     def ledger_event(self, number: int, at: int, body: Record | None, clock: float) -> None:
-        """A journal entry that concerns this node's account."""
+        """A journal entry that concerns this node's account. Raises RemoteError for a view that cannot be."""
         self._clock = clock
         if number <= self.ledger.number and self.ledger.subscribed:
             return
         if isinstance(body, ChannelView):
-            self._reading(body)
+            # It may have been under way before a payment came: no reason to refuse that one (spec C-18).
+            self._reading(body, reading_of(body), asked=False)
         if number > self.ledger.number:
             self.ledger.number = number
             self._ready.persist.ledger_number = number
@@ -444,14 +446,13 @@ class Node:
             self.ledger.subscribed = True
             self.ledger.polled_at = self._clock
             self._ask(ask.Info(), None)
-            unsent, self._unsent = self._unsent, []
+            unsent, self.ledger.unsent = self.ledger.unsent, []
             for submission in unsent:
                 self._submit(submission)
-            for channel in self.channels.values():
-                if channel.phase not in _DEAD:
-                    self._dirty[channel.channel_id] = channel
-                    if channel.phase == Phase.ACCEPTED or channel.reading is None:
-                        self.read_channel(channel.channel_id)
+            for channel in self.roster.live.values():
+                self._dirty[channel.channel_id] = channel
+                if channel.phase == Phase.ACCEPTED or channel.reading is None or channel.awaiting_reading:
+                    self.read_channel(channel.channel_id)
             return
         self.ledger.fresh_at = max(self.ledger.fresh_at, asked.at)
         self._dirty |= self._stalled
@@ -459,49 +460,50 @@ class Node:
         for channel in list(self._holding.values()):
             self._run(channel, lambda fx, c=channel: withdrawals.follow_ledger(c, self.ledger.time, fx))
 
-    def _reading(self, view: ChannelView) -> None:
+    def _reading(self, view: ChannelView, reading: Reading, asked: bool) -> None:
         channel = self.channels.get(view.channel_id)
         if channel is None:
             if view.status != ask.SETTLED:
                 text = "the ledger shows this channel of my account and my store does not know it: is the store old?"
                 self._ready.notes.append(OperatorNote(view.channel_id, text))
             return
-        if channel.phase in _DEAD:
-            return
-        reading = Reading(
-            view.status,
-            (view.deposit0, view.deposit1),
-            (view.withdrawn0, view.withdrawn1),
-            (Half.unpack(view.half0), Half.unpack(view.half1)),
-            view.deadline,
-            (view.out0, view.out1),
-            view.number,
-        )
-        self._run(channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx))
+        if channel.phase not in DEAD:
+            self._run(
+                channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx, asked)
+            )
 
-    def _answered(self, channel: Channel, operation: Operation, outcome: int, text: str) -> None:
+    def _answered(self, channel: Channel, operation: Operation, outcome: int, text: str, newest: bool) -> None:
         """What an answer means to its channel; what the ledger changed came as a reading before."""
         if isinstance(operation, ask.Channel):
             if outcome == Outcome.UNKNOWN_CHANNEL:
                 self._not_on_ledger(channel)
+            if not newest:
+                self.read_channel(channel.channel_id)
             return
         refused = outcome not in _ALREADY_DONE
         if refused:
             self._note(channel, f"the ledger refused {operation.OP}: {text}")
+            if isinstance(operation, ask.OpenChannel):
+                self._open_refused[channel.channel_id] = text
         if outcome != Outcome.DONE:
             self.read_channel(channel.channel_id)  # why it was refused, or what had been done before
         self._run(channel, lambda fx: step.answered(channel, operation.OP, refused, self.now(channel), fx))
+        self._ready.notes.append(OperationAnswered(channel.channel_id, operation.OP, outcome, text))
 
     def _not_on_ledger(self, channel: Channel) -> None:
         """An opening that cannot come any more is given up: mine once refused, the peer's after a request's life."""
-        asked = any(a.channel_id == channel.channel_id and a.kept for a in self.ledger.asked.values())
+        if channel.phase != Phase.ACCEPTED or self.ledger.awaits_opening(channel.channel_id):
+            return
         patience_s = 0 if channel.side == 0 else MAX_REQUEST_LIFE_S
-        if not asked and self._clock >= channel.started_at + patience_s:
+        if self._clock >= channel.started_at + patience_s:
             self._run(channel, lambda fx: step.abandon(channel, fx))
+            text = self._open_refused.pop(channel.channel_id, "the ledger does not know the channel")
+            error = LocalError(Reason.LEDGER_REFUSED, f"the ledger refused to open the channel: {text}")
+            self._ready.notes.append(OpenFailed(channel.setup.terms.open_nonce, error))
 
     def _submit(self, submission: Submission) -> None:
         if not self.ledger.time or not self.ledger.connected:
-            self._unsent.append(submission)
+            self.ledger.unsent.append(submission)
             return
         self._ask(submission.operation, submission.channel_id, by_channel_key=submission.by_channel_key)
 
@@ -509,14 +511,7 @@ class Node:
         self, operation: Operation, channel_id: bytes | None, *, by_channel_key: bool = False, kept: bool = False
     ) -> Request:
         key = self.channels[channel_id].key if by_channel_key and channel_id else self.keyring.account
-        # Before the first answer the ledger's time is unknown; only reads are sent then, and they have no life (L-7).
-        valid_until = self.ledger.time_now(self._clock) + MAX_REQUEST_LIFE_S // 2
-        blob = LedgerRequest(key.public, valid_until, operation).encode()
-        request_id = self._entropy(16)
-        signature = key.sign(request_bytes(self.ledger.ledger_id, request_id, blob))
-        request = Request(request_id, blob, signature)
-        self.ledger.asked[request_id] = Asked(operation, channel_id, self._clock, kept)
-        self._requests[request_id] = request
+        request = self.ledger.ask(self._entropy(16), key, operation, channel_id, self._clock, kept)
         if self.ledger.connected:
             self._ready.submit.append(request)
         return request
@@ -565,8 +560,8 @@ class Node:
             self.read_channel(channel.channel_id)
         ready.notes += fx.notes
         self._set_timer(channel)
-        if fx.save and channel.phase in _DEAD:
-            self._live_channels = sum(c.phase not in _DEAD for c in self.channels.values())
+        if fx.save and channel.phase in DEAD:
+            self.roster.bury(channel)
         if channel.withdrawals:
             self._holding[channel.channel_id] = channel
         else:
@@ -574,11 +569,9 @@ class Node:
 
     def _set_timer(self, channel: Channel) -> None:
         due = step.next_deadline(channel)
-        if due is None:
-            self._timer_of.pop(channel.channel_id, None)
-        elif self._timer_of.get(channel.channel_id) != due:
-            self._timer_of[channel.channel_id] = due
-            heapq.heappush(self._timers, (due, channel.channel_id))
+        if channel.phase == Phase.ACCEPTED and (given_up := channel.started_at + MAX_REQUEST_LIFE_S) > self._clock:
+            due = given_up if due is None else min(due, given_up)
+        self._timers.arm(channel.channel_id, due)
 
     def _send(self, connection: Connection, message: Message) -> None:
         self._ready.send.append((connection, message))

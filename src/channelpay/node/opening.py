@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from channelpay.channel.state import Channel, Phase, ReceiveLimits, Setup
 from channelpay.crypto import SigningKey, check_public_key, verify
 from channelpay.errors import BadSignature, ErrorCode, KeyRefused, RemoteError
+from channelpay.limits import MAX_MAX_UNACKED
 from channelpay.messages.ledger import OpenChannel
 from channelpay.messages.peer import Accept, Open
-from channelpay.node.policy import sound_limits
+from channelpay.node import policy
+from channelpay.node.ledger_link import LedgerLink
+from channelpay.node.policy import Policy, sound_limits
 from channelpay.statements import ChannelTerms, accepted_bytes
 
 
@@ -66,6 +69,29 @@ def check_keys(offer: Open | Accept) -> None:
         raise RemoteError(ErrorCode.KEY_REFUSED, str(error)) from None
 
 
+def refusal(
+    accepting: Policy, offer: Open, ledger: LedgerLink, stopping: bool, with_peer: int, in_all: int
+) -> ErrorCode | None:
+    """Why party 1 refuses an offer, or None; the counts are of living channels (spec N-6)."""
+    if stopping:
+        return ErrorCode.STOPPING
+    if accepting.auto_accept and not ledger.subscribed:  # otherwise its assets would seem to be unknown
+        return ErrorCode.LEDGER_REFUSED
+    code = policy.refusal(accepting, offer, frozenset(ledger.assets), with_peer, in_all)
+    if code is not None:
+        return code
+    try:
+        check_keys(offer)
+    except RemoteError as error:
+        return error.code
+    return None
+
+
+def _peer_limits(message: Open | Accept) -> ReceiveLimits:
+    """What the peer takes; of a number of payments that no payer should have to keep, as many as one may."""
+    return ReceiveLimits(min(message.max_unacked, MAX_MAX_UNACKED), message.max_unacked_value, message.min_payment)
+
+
 def accept(
     ledger_id: bytes,
     offer: Open,
@@ -79,8 +105,7 @@ def accept(
     """Party 1's side of an offer that the policy allows: its channel and the ACCEPT to send."""
     terms = _terms(ledger_id, offer, key.public, account)
     channel_id = terms.channel_id()
-    peer_limits = ReceiveLimits(offer.max_unacked, offer.max_unacked_value, offer.min_payment)
-    setup = Setup(terms, 1, peer_id, key_index, offer.salt, salt, offer.deposit, limits, peer_limits)
+    setup = Setup(terms, 1, peer_id, key_index, offer.salt, salt, offer.deposit, limits, _peer_limits(offer))
     # Party 1 deposits nothing when the channel opens: the ledger debits the opener alone.
     message = Accept(
         offer.open_nonce,
@@ -108,7 +133,7 @@ def accepted(ledger_id: bytes, offer: Offer, answer: Accept) -> tuple[Channel, O
     if same != (mine.asset_id, mine.flags, mine.window_s, mine.max_batch) or answer.deposit != 0:
         raise RemoteError(ErrorCode.UNEXPECTED, "ACCEPT does not repeat the terms of OPEN")
     check_keys(answer)
-    if not sound_limits(answer.max_unacked, answer.max_unacked_value):
+    if not sound_limits(answer.max_unacked, answer.max_unacked_value, answer.min_payment):
         raise RemoteError(ErrorCode.LIMITS_REFUSED, "ACCEPT announces limits under which nothing can be paid")
     terms = _terms(ledger_id, mine, answer.channel_key, answer.account)
     channel_id = terms.channel_id()
@@ -118,10 +143,9 @@ def accepted(ledger_id: bytes, offer: Offer, answer: Accept) -> tuple[Channel, O
         raise RemoteError(
             ErrorCode.BAD_SIGNATURE, "ACCEPT does not sign the channel that both sides describe"
         ) from None
-    peer_limits = ReceiveLimits(answer.max_unacked, answer.max_unacked_value, answer.min_payment)
     my_limits = ReceiveLimits(mine.max_unacked, mine.max_unacked_value, mine.min_payment)
     setup = Setup(
-        terms, 0, offer.peer_id, offer.key_index, mine.salt, answer.salt, mine.deposit, my_limits, peer_limits
+        terms, 0, offer.peer_id, offer.key_index, mine.salt, answer.salt, mine.deposit, my_limits, _peer_limits(answer)
     )
     request = OpenChannel(
         terms.asset_id,

@@ -69,13 +69,13 @@ def refusal(
         return ErrorCode.WINDOW_REFUSED
     if not 1 <= offer.max_batch <= MAX_BATCH:
         return ErrorCode.BATCH_REFUSED
-    if not sound_limits(offer.max_unacked, offer.max_unacked_value):
+    if not sound_limits(offer.max_unacked, offer.max_unacked_value, offer.min_payment):
         return ErrorCode.LIMITS_REFUSED
     if with_peer >= policy.max_channels_per_peer or in_all >= policy.max_channels:
         return ErrorCode.TOO_MANY_CHANNELS
     return None
 
 
-def sound_limits(max_unacked: int, max_unacked_value: int) -> bool:
+def sound_limits(max_unacked: int, max_unacked_value: int, min_payment: int) -> bool:
     """Whether payments can flow at all under the limits that the other side announces."""
-    return max_unacked >= 1 and max_unacked_value >= 1
+    return max_unacked >= 1 and max_unacked_value >= max(1, min_payment)

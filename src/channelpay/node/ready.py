@@ -52,7 +52,7 @@ class Persist:
 
 
 class OpenFailed(NamedTuple):
-    """An opening that this node began came to nothing."""
+    """An opening that this node began came to nothing: refused by the peer, or afterwards by the ledger."""
 
     open_nonce: bytes
     error: LocalError
@@ -73,7 +73,16 @@ class RequestAnswered(NamedTuple):
     text: str
 
 
-NodeNote = Note | OpenFailed | OpenAccepted | RequestAnswered
+class OperationAnswered(NamedTuple):
+    """The ledger answered what a channel asked of it, such as a claim; `outcome` 0 is done."""
+
+    channel_id: bytes
+    operation: str
+    outcome: int
+    text: str
+
+
+NodeNote = Note | OpenFailed | OpenAccepted | RequestAnswered | OperationAnswered
 
 
 @dataclass(slots=True)
