@@ -22,7 +22,7 @@ from channelpay.keys import Address
 from channelpay.ledger.audit import audit
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.ledger.requests import Ledger
-from channelpay.limits import MAX_REQUESTS_IN_FLIGHT, OUTAGE_S
+from channelpay.limits import OUTAGE_S
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CLOSING, SETTLED
 from channelpay.messages.peer import Error, Event, Response, Role
@@ -152,7 +152,7 @@ async def test_a_request_sent_again_on_another_connection_is_executed_once(store
 
 
 async def test_many_requests_at_once_share_commits(store):
-    commits = []
+    commits: list[Any] = []
     commit = store.commit
 
     def counted(work):
@@ -171,8 +171,9 @@ async def test_many_requests_at_once_share_commits(store):
         assert (await client.request(BOB, ops.Account(BOB.public))).holdings[0].units == 10_000 + count
 
 
-async def test_more_requests_than_may_be_under_way_wait_and_are_all_answered(store):
-    count = MAX_REQUESTS_IN_FLIGHT + 200
+async def test_more_requests_than_may_be_under_way_wait_and_are_all_answered(store, monkeypatch):
+    monkeypatch.setattr(ledger_server, "MAX_REQUESTS_IN_FLIGHT", 4)
+    count = 100
     async with running(store) as ledger, ledger.connect(ALICE) as client:
         await _money(client)
         requests = [await client.prepare(ALICE, ops.Transfer(USD, BOB.public, 1)) for _ in range(count)]
