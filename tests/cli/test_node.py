@@ -231,12 +231,18 @@ def test_balance_of_an_empty_account_and_of_an_unknown_asset(shell: Shell) -> No
     }
 
 
+def test_status_before_the_ledger_was_heard_of(shell: Shell) -> None:
+    shell.answers["status"] = lambda _: replace(STATUS, ledger_connected=0, ledger_time=0)
+    assert ", not connected, not heard of yet\n" in shell.run("status").stdout
+
+
 def test_peer_list(shell: Shell) -> None:
     other = encode_id(NODE_PREFIX, OTHER.identity.public)
     shell.answers["peers"] = lambda _: wire.PeerList(
         (
             wire.PeerInfo(OTHER.identity.public, "a.example:7668", 1, 1_800_000_000, 2, 3000, 4000),
             wire.PeerInfo(OTHER.identity.public, "", 0, 0, 1, 0, 0),
+            wire.PeerInfo(OTHER.identity.public, "", 1, 0, 1, 0, 0),
         )
     )
     lines = shell.run("peer", "list").stdout.splitlines()
@@ -244,6 +250,7 @@ def test_peer_list(shell: Shell) -> None:
         other, "a.example:7668", "2027-01-15", "08:00:00", "UTC", "2", "3000", "B", "4000", "B"
     ]  # fmt: skip
     assert lines[2].split() == [other, "-", "no", "1", "0", "B", "0", "B"]
+    assert lines[3].split() == [other, "-", "yes", "1", "0", "B", "0", "B"]
     assert shell.json("peer", "list")["peers"][1] == {
         "node": other,
         "address": None,

@@ -82,8 +82,11 @@ def test_a_ledgers_home_is_not_a_nodes(offline: Shell, started: list[Any]) -> No
     ("args", "expected"),
     [
         ([], Options()),
-        (["--kill", "--pieces", "9", "--in-flight", "3", "--no-live"], Options(None, 9, 3, True, False, None, False)),
-        (["--json", "--keep", "there", "--live"], Options(json=True, keep=Path("there"), live=True)),
+        (
+            ["--kill", "--pieces", "9", "--in-flight", "3", "--no-progress"],
+            Options(None, 9, 3, True, False, None, False),
+        ),
+        (["--json", "--keep", "there", "--progress"], Options(json=True, keep=Path("there"), live=True)),
         ([__file__], Options(Path(__file__))),
     ],
 )

@@ -15,6 +15,7 @@ from channelpay.cli.app import Shared
 from channelpay.cli.exits import CommandError, Exit
 from channelpay.cli.inputs import AddressText
 from channelpay.crypto import SigningKey
+from channelpay.errors import RemoteError
 from channelpay.home import LedgerConfig
 from channelpay.home.load import load_any
 from channelpay.keys import LEDGER_PREFIX, Address
@@ -72,8 +73,8 @@ _READS: Final = (wire.Info, wire.Account, wire.Channel, wire.Channels, wire.Jour
 def converse(options: Shared, who: Access, conversation: Callable[[Ask], Awaitable[T]], changes: str = "") -> T:
     """What `conversation` gives, on one connection to the ledger of `who`; its requests are signed by the account.
 
-    `changes` tells how to find out when the answer to a change is lost. Raises LedgerRefused,
-    RemoteError when the ledger breaks the protocol, and CommandError: NOT_REACHABLE, or UNKNOWN.
+    `changes` tells how to find out when the answer to a change is lost. Raises LedgerRefused, and
+    CommandError: NOT_REACHABLE, UNKNOWN, or PEER when it breaks the protocol or is another one.
     """
     if who.address is None:
         raise click.UsageError(f"{options.home.config_file} names no ledger to connect to: give --ledger")
@@ -132,6 +133,9 @@ class _Talk:
                         if self._connected or trio.current_time() >= give_up:
                             raise self._lost(error) from error
                     await trio.sleep(_RETRY_S)
+        except RemoteError as error:
+            reason = error.code.name.lower().replace("_", "-")
+            raise CommandError(Exit.PEER, reason, f"{self._address} does not behave as this ledger: {error}") from None
         except trio.TooSlowError:
             raise self._late("the ledger did not answer in time") from None
 

@@ -146,13 +146,14 @@ def status() -> None:
         return
     ledger, channels = shown["ledger"], shown["channels"]
     link = "connected" if ledger["connected"] else "not connected"
+    heard = f"{moment(ledger['time'])}, journal {ledger['number']}" if ledger["time"] else "not heard of yet"
     print_pairs(
         [
             ("node", f"{shown['node']} (version {shown['version']})"),
             ("home", shown["home"]),
             ("listening", ", ".join(shown["listen"])),
             ("account", shown["account"]),
-            ("ledger", f"{ledger['address']}, {link}, {moment(ledger['time'])}, journal {ledger['number']}"),
+            ("ledger", f"{ledger['address']}, {link}, {heard}"),
             ("channels", f"{channels['open']} open, {channels['closing']} closing, {channels['settled']} settled"),
             ("peers", f"{shown['peers_connected']} connected"),
             ("received", f"{shown['received']} payments"),
@@ -198,7 +199,7 @@ def peer_list() -> None:
             (
                 row["node"],
                 row["address"] or "-",
-                moment(row["connected_since"]) if row["connected"] and row["connected_since"] else "no",
+                _since(row),
                 str(row["channels"]),
                 f"{row['sent_bytes']} B",
                 f"{row['received_bytes']} B",
@@ -207,6 +208,12 @@ def peer_list() -> None:
         ],
         right=["CHANNELS", "SENT", "RECEIVED"],
     )
+
+
+def _since(row: dict[str, Any]) -> str:
+    if not row["connected"]:
+        return "no"
+    return moment(row["connected_since"]) if row["connected_since"] else "yes"
 
 
 @click.command()

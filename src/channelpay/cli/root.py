@@ -1,4 +1,4 @@
-"""The command tree. Spec chapter 12, section 5."""
+"""The command tree. Spec chapter 12, section 12.4."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from channelpay import __version__
 from channelpay.cli.app import RootGroup, local
 from channelpay.cli.channel import channel
 from channelpay.cli.config import config
+from channelpay.cli.demo import demo
 from channelpay.cli.exits import EXIT_CODES_HELP
 from channelpay.cli.ledger import ledger
 from channelpay.cli.node import balance, init, peer, show_id, status, stop
 from channelpay.cli.pay import pay, payment, payments
-from channelpay.cli.run import demo, run
+from channelpay.cli.run import run
 
 
 @click.group(

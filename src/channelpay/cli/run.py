@@ -1,8 +1,6 @@
-"""Commands that start something that stays: run, ledger serve, demo."""
+"""Commands that are daemons: run, ledger serve."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
@@ -63,32 +61,3 @@ def serve(listen: tuple[str, ...], log_level: str | None, log_format: str | None
     from channelpay.daemon.ledger_main import run_ledger
 
     return run_ledger(home, config)
-
-
-@click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
-@click.option("--pieces", type=click.IntRange(1), metavar="N", help="Sell at most so many pieces of 256 bytes.")
-@click.option("--in-flight", type=click.IntRange(1), metavar="N", help="Requests under way at once.")
-@click.option("--kill", is_flag=True, help="Kill the buyer's and then the seller's daemon in the middle.")
-@click.option(
-    "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY", help="Leave all files there."
-)
-@click.option("--live/--no-live", default=None, help="A moving progress display. Default: on a terminal.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def demo(
-    file: Path | None,
-    pieces: int | None,
-    in_flight: int | None,
-    kill: bool,
-    keep: Path | None,
-    live: bool | None,
-    as_json: bool,
-) -> int:
-    """Sell FILE piece by piece between two services, each piece for a payment of its own (default: the specification).
-
-    Starts a ledger, two nodes and two services on this machine, in a temporary directory, and checks the result.
-    """
-    from channelpay.services.demo.main import DEFAULT_IN_FLIGHT, Options, run_demo
-
-    as_json = as_json or shared().json
-    return run_demo(Options(file, pieces, in_flight or DEFAULT_IN_FLIGHT, kill, as_json, keep, live))
