@@ -1,5 +1,7 @@
 """The client's methods, against a node in memory that runs in the same process."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 import trio.testing
@@ -270,6 +272,28 @@ async def test_channels_come_page_by_page():
     channels = await Client(InProcess(node)).channels(settled=True)
     assert [channel.id[0] for channel in channels] == [0, 1, 2, 3, 4]
     assert node.calls == [control.ListChannels(after and bytes([after]) * 32, 1) for after in (None, 1, 3)]
+
+
+async def test_a_node_that_has_just_started_names_the_assets_a_little_later():
+    class Starting(FakeNode):
+        async def call(self, method):
+            answer = await super().call(method)
+            return answer if isinstance(method, control.ListAssets) else replace(answer, assets=())
+
+    client = Client(InProcess(Starting()))
+    assert (await client.channel(CHANNEL)).asset == USD_ASSET
+    (balance,) = await Client(InProcess(Starting())).balance()
+    assert balance.asset == USD_ASSET
+
+
+async def test_an_asset_that_the_ledger_does_not_know_is_told():
+    class Strange(FakeNode):
+        async def call(self, method):
+            return replace(await super().call(method), assets=())
+
+    with pytest.raises(LocalError, match="no asset 5555") as caught:
+        await Client(InProcess(Strange())).channels()
+    assert caught.value.reason is Reason.UNKNOWN_ASSET
 
 
 async def test_balance(client):

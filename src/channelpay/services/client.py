@@ -188,7 +188,7 @@ class Client:
             after = found[-1].id if found else None
             page = await self._ask(control.ListChannels(after, int(settled)), control.ChannelList)
             self._learn(page.assets)
-            found += [self._channel_of(info) for info in page.channels]
+            found += [await self._channel_of(info) for info in page.channels]
             if not page.more or not page.channels:
                 return found
 
@@ -198,7 +198,7 @@ class Client:
         """What this node owns, asset by asset."""
         view = await self._ask(control.Balance(), control.BalanceView)
         self._learn(view.assets)
-        return tuple(Balance(self._assets[item.asset_id], item.account, item.channels) for item in view.balances)
+        return tuple([Balance(await self._asset(item.asset_id), item.account, item.channels) for item in view.balances])
 
     async def status(self) -> control.StatusView:
         """The node in one look."""
@@ -232,11 +232,19 @@ class Client:
     async def _ask_channel(self, method: control.Method) -> Channel:
         view = await self._ask(method, control.ChannelOne)
         self._learn(view.assets)
-        return self._channel_of(view.channel)
+        return await self._channel_of(view.channel)
 
-    def _channel_of(self, info: control.ChannelInfo) -> Channel:
-        asset = self._asset_of[info.channel_id] = self._assets[info.asset_id]
+    async def _channel_of(self, info: control.ChannelInfo) -> Channel:
+        asset = self._asset_of[info.channel_id] = await self._asset(info.asset_id)
         return Channel(info, asset)
+
+    async def _asset(self, asset_id: bytes) -> Asset:
+        """A node that has just started knows its channels before the ledger has told it the assets."""
+        if asset_id not in self._assets:
+            self._learn((await self._ask(control.ListAssets(), control.AssetList)).assets)
+        if asset_id not in self._assets:
+            raise LocalError(Reason.UNKNOWN_ASSET, f"the ledger has no asset {asset_id.hex()}")
+        return self._assets[asset_id]
 
     def _learn(self, assets: Iterable[AssetView]) -> None:
         for view in assets:
