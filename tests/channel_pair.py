@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ledger_world as world
@@ -37,8 +37,8 @@ from channelpay.ledger.outcomes import LedgerRefused
 from channelpay.limits import DUPLICATE_WINDOW_BATCHES, RECORD_BYTES
 from channelpay.messages import ledger as ops
 from channelpay.messages import peer
-from channelpay.messages.peer import Message
-from channelpay.statements import FLAG_TWO_WAY, TAG_STATE, ZERO_HALF, Half
+from channelpay.messages.peer import Message, Pay
+from channelpay.statements import FLAG_TWO_WAY, TAG_STATE, ZERO_HALF, Half, state_bytes
 
 SALTS = bytes([1]) * 32, bytes([2]) * 32
 LIMITS = ReceiveLimits(1000, 100_000, 1)
@@ -174,6 +174,8 @@ class Side:
 
     def send(self, message: Message) -> None:
         self.sent.append(message)
+        if isinstance(message, peer.Error):
+            return  # the node's business, not the channel's
         if self.c.connected and self.pair.other(self).c.connected:
             self.pair.other(self).inbox.append(type(message).decode(message.encode()))
 
@@ -432,5 +434,19 @@ class Pair:
         self.pass_time(self.terms.window_s + 1)
 
 
-def batch_of(message: peer.Pay) -> Batch:
-    return Batch(message.first_n, message.records, message.memos)
+def forge(side: Side, *amounts: int, first_n: int | None = None, ack_n: int | None = None, **changes: object) -> Pay:
+    """A PAY that `side`'s own channel would not send, soundly signed; `changes` replace fields after signing."""
+    c = side.c
+    records = b"".join(pack_record(amount) if amount else bytes(24) for amount in amounts)
+    batch = Batch(c.own.n + 1 if first_n is None else first_n, records, b"")
+    half = c.next_half(c.side, c.own, batch, sum(amounts))
+    acked = c.peer if ack_n is None else c.peer._replace(n=ack_n)
+    pay = Pay(
+        c.channel_id,
+        batch.first_n,
+        records,
+        b"",
+        acked.n,
+        SigningKey.sign(side.key, state_bytes(c.channel_id, *c.in_order(half, acked))),
+    )
+    return replace(pay, **changes)  # type: ignore[arg-type]

@@ -6,35 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from channel_pair import LIMITS, Pair, Side
-from channelpay.batches import Batch, pack_memos, pack_record
+from channel_pair import LIMITS, Pair, Side, forge
+from channelpay.batches import pack_memos, pack_record
 from channelpay.channel import channel as step
 from channelpay.channel import state
 from channelpay.channel.state import Phase, ReceiveLimits
-from channelpay.crypto import SigningKey
 from channelpay.errors import ErrorCode
 from channelpay.limits import ANSWER_TIMEOUT_S, MAX_UNITS
 from channelpay.messages import peer
 from channelpay.messages.peer import Ack, Pay
-from channelpay.statements import FLAG_ONE_WAY, Half, state_bytes
-
-
-def forge(side: Side, *amounts: int, first_n: int | None = None, ack_n: int | None = None, **changes: object) -> Pay:
-    """A PAY that `side`'s own channel would not send, soundly signed; `changes` replace fields after signing."""
-    c = side.c
-    records = b"".join(pack_record(amount) if amount else bytes(24) for amount in amounts)
-    batch = Batch(c.own.n + 1 if first_n is None else first_n, records, b"")
-    half = c.next_half(c.side, c.own, batch, sum(amounts))
-    acked = c.peer if ack_n is None else c.peer._replace(n=ack_n)
-    pay = Pay(
-        c.channel_id,
-        batch.first_n,
-        records,
-        b"",
-        acked.n,
-        SigningKey.sign(side.key, state_bytes(c.channel_id, *c.in_order(half, acked))),
-    )
-    return replace(pay, **changes)  # type: ignore[arg-type]
+from channelpay.statements import FLAG_ONE_WAY, Half
 
 
 def refused(side: Side, *messages: peer.Message) -> ErrorCode:
