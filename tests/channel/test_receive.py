@@ -318,6 +318,30 @@ def test_balance_is_refused_only_after_a_fresh_reading() -> None:
     assert not pair.b.c.held_back
 
 
+def test_balance_is_judged_only_on_a_signature_that_verifies() -> None:
+    """Nobody but the payer makes this node read the ledger, and both sides name the same fault."""
+    pair = Pair(deposits=(100, 0)).open()
+    assert refused(pair.b, forge(pair.a, 101, signature=bytes(64))) is ErrorCode.BAD_SIGNATURE
+    assert not pair.b.wants_reading
+
+
+def test_the_first_fault_in_the_order_of_checks_is_named() -> None:
+    worst = {"first_n": 9, "records": bytes(24), "memos": b"\xc1", "ack_n": 7, "signature": bytes(64)}
+    sound = {"first_n": 1, "records": pack_record(2000), "memos": b"", "ack_n": 0}
+    expected = [ErrorCode.GAP, ErrorCode.BAD_BATCH, ErrorCode.BAD_BATCH, ErrorCode.UNKNOWN_BOUNDARY]
+    for (name, value), code in zip(sound.items(), expected, strict=True):
+        assert refused(Pair(limits=(LIMITS, ReceiveLimits(9, 1999, 1))).open().b, example(worst)) is code
+        worst[name] = value
+    assert (
+        refused(Pair(limits=(LIMITS, ReceiveLimits(9, 1999, 1))).open().b, example(worst)) is ErrorCode.LIMIT_EXCEEDED
+    )
+    assert refused(Pair().open().b, example(worst)) is ErrorCode.BAD_SIGNATURE
+
+
+def example(fields: dict[str, object]) -> Pay:
+    return replace(forge(Pair().open().a, 1), **fields)  # type: ignore[arg-type]
+
+
 def test_a_payment_on_a_topup_is_taken_after_the_reading() -> None:
     pair, pay = overdrawn()
     pair.b.receive(pay)

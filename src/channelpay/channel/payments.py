@@ -173,42 +173,53 @@ class _Run:
         self.repeated = False
 
     def pay(self, message: Pay) -> None:
+        """Checks in the order of spec E-8; the balance is judged last, on a signature that verifies."""
         c = self.c
         if c.one_way and c.side == 0:  # party 1 never pays
             raise RemoteError(ErrorCode.ONE_WAY, "party 1 of a one-way channel sent a payment")
+        if not 1 <= message.first_n <= self.peer.n + 1:  # spec C-14
+            raise RemoteError(ErrorCode.GAP, f"payment {message.first_n} came, {self.peer.n + 1} is next")
         total = records_total(message.records, c.setup.terms.max_batch)
         batch = Batch(message.first_n, message.records, message.memos)
         parse_memos(batch.memos, batch.size)
-        if message.first_n <= self.peer.n:
+        if batch.first_n <= self.peer.n:
             self._check_repeated(batch, total)
             return
-        if message.first_n != self.peer.n + 1:  # spec C-14
-            raise RemoteError(ErrorCode.GAP, f"payment {message.first_n} came, {self.peer.n + 1} is next")
         if c.peer_last_n is not None:  # spec X-1
             raise RemoteError(ErrorCode.ILLEGAL_NOW, "a payment after SHUTDOWN")
-        limits = c.setup.my_limits
+        if self.peer.total + total > MAX_UNITS or batch.last_n > MAX_UNITS:
+            raise RemoteError(ErrorCode.OVERFLOW, "the counter would pass 2^63-1")
+        shown = self._boundary(message.ack_n)
+        self._check_limits(batch, total)
+        half = c.next_half(1 - c.side, self.peer, batch, total)
+        state = Held(shown, half, message.signature)
+        if c.balance(1 - c.side, *c.in_order(shown, half)) < 0:  # spec C-8: on the pair as signed
+            self.verify(state)
+            raise RemoteError(ErrorCode.BALANCE, f"payment {batch.last_n} is more than the payer has in the channel")
+        self.batches.append((batch, self.peer, half))
+        self.peer, self.shown, self.newest = half, shown, state
+
+    def _check_limits(self, batch: Batch, total: int) -> None:
+        """What I agreed to take unacknowledged; what is held already is acknowledged in this step (spec C-11)."""
+        c, limits = self.c, self.c.setup.my_limits
         if batch.last_n - c.peer.n > limits.max_unacked:
             raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_unacked} payments not acknowledged")
         if self.peer.total + total - c.peer.total > limits.max_unacked_value:
             raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_unacked_value} units not acknowledged")
         if limits.min_payment > 1 and smallest_amount(batch.records) < limits.min_payment:
             raise RemoteError(ErrorCode.LIMIT_EXCEEDED, f"a payment below {limits.min_payment} units")
-        if self.peer.total + total > MAX_UNITS or batch.last_n > MAX_UNITS:
-            raise RemoteError(ErrorCode.OVERFLOW, "the counter would pass 2^63-1")
-        shown = self._boundary(message.ack_n)
-        half = c.next_half(1 - c.side, self.peer, batch, total)
-        if c.balance(1 - c.side, *c.in_order(shown, half)) < 0:  # spec C-8: on the pair as signed
-            raise RemoteError(ErrorCode.BALANCE, f"payment {batch.last_n} is more than the payer has in the channel")
-        self.batches.append((batch, self.peer, half))
-        self.peer, self.shown = half, shown
-        self.newest = Held(shown, half, message.signature)
 
     def ack(self, message: Ack) -> None:
+        shown = self._boundary(message.n)
         if message.own_n != self.peer.n:
             code = ErrorCode.REGRESSION if message.own_n < self.peer.n else ErrorCode.GAP
             raise RemoteError(code, f"ACK shows {message.own_n} payments of its sender; {self.peer.n} are held")
-        self.shown = self._boundary(message.n)
-        self.newest = Held(self.shown, self.peer, message.signature)
+        self.shown = shown
+        self.newest = Held(shown, self.peer, message.signature)
+
+    def verify(self, state: Held) -> None:
+        """Raises BadSignature: then nothing of the run counts (spec C-13)."""
+        self.c.verify_state(state.own, state.peer, state.signature)
 
     def _boundary(self, n: int) -> Half:
         if n < self.shown.n:  # spec C-15
@@ -238,23 +249,23 @@ def receive_run(c: Channel, run: list[Pay | Ack], fx: Effects) -> tuple[int, Rem
     judge = _Run(c)
     error: RemoteError | None = None
     taken = 0
-    for message in run:
-        try:
-            if isinstance(message, Pay):
-                judge.pay(message)
-            else:
-                judge.ack(message)
-        except RemoteError as broken:
-            error = broken
-            break
-        taken += 1
+    try:
+        for message in run:
+            try:
+                if isinstance(message, Pay):
+                    judge.pay(message)
+                else:
+                    judge.ack(message)
+            except RemoteError as broken:
+                error = broken
+                break
+            taken += 1
+        if judge.newest is not None:
+            judge.verify(judge.newest)
+    except BadSignature:
+        raise RemoteError(ErrorCode.BAD_SIGNATURE, "the newest signature does not verify", c.channel_id) from None
     if judge.newest is not None:
-        newest = judge.newest
-        try:
-            c.verify_state(newest.own, newest.peer, newest.signature)
-        except BadSignature:
-            raise RemoteError(ErrorCode.BAD_SIGNATURE, "the newest signature does not verify", c.channel_id) from None
-        _take(c, judge, newest, fx)
+        _take(c, judge, judge.newest, fx)
     if judge.repeated:
         c.ack_due = True
     return taken, error
