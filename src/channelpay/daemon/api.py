@@ -5,7 +5,6 @@ Spec N-9 to N-14. Refusals are LocalError. A call that waits looks again wheneve
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -26,17 +25,17 @@ from channelpay.messages import control
 from channelpay.messages.control import Method, Paid, PayMany, PayOne
 from channelpay.messages.ledger import AssetView
 from channelpay.messages.schema import Record
+from channelpay.node.roster import DEAD
 from channelpay.node.views import channel_info
 from channelpay.statements import FLAG_ONE_WAY, FLAG_TWO_WAY
 
 _CHANNELS_PAGE: Final = 128
 _MAX_PAGE_BYTES: Final = 512 * 1024
-_DEAD: Final = (Phase.SETTLED, Phase.ABANDONED)
 _OPEN_TIMEOUT_S: Final = ANSWER_TIMEOUT_S + LEDGER_REQUEST_TIMEOUT_S
 
 
 class Api:
-    """See the module. `stop` is called by the Stop method."""
+    """See the module. `stop` is called by the Stop method; None: whoever embeds the node stops it."""
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class Api:
         ledger: LedgerStream,
         home: Home,
         config: NodeConfig,
-        stop: Callable[[], None],
+        stop: Callable[[], None] | None,
     ) -> None:
         self.engine = engine
         self.node = engine.node
@@ -98,7 +97,7 @@ class Api:
             node.node_id,
             __version__,
             str(self._home.path),
-            self.listening,
+            self.listening[:16],
             node.ledger.ledger_id,
             str(self._config.ledger.address),
             int(node.ledger.subscribed),
@@ -110,7 +109,7 @@ class Api:
             sum(p == Phase.SETTLED for p in phases),
             len(node.connections),
             self.engine.store.received,
-            tuple(warning[:300] for warning in self.engine.warnings),
+            tuple(cut(warning, 1000) for warning in self.engine.warnings),
         )
 
     def _asset_list(self) -> tuple[AssetView, ...]:
@@ -123,7 +122,7 @@ class Api:
     async def _channels(self, method: control.ListChannels) -> Record:
         after = method.after or b""
         ids = sorted(
-            key for key, c in self.node.channels.items() if key > after and (method.settled or c.phase not in _DEAD)
+            key for key, c in self.node.channels.items() if key > after and (method.settled or c.phase not in DEAD)
         )
         clock = trio.current_time()
         page = tuple(channel_info(self.node, self.node.channels[key], clock) for key in ids[:_CHANNELS_PAGE])
@@ -148,12 +147,12 @@ class Api:
         if request_id is None:
             raise self._no_ledger()
         self.engine.wake()
-        accounts = self._ledger.accounts
-        await self._until(lambda: request_id in accounts, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
-        held = {h.asset_id: h.units for h in accounts.pop(request_id).holdings}
+        with self.engine.watch(request_id) as answers:
+            await self._until(lambda: bool(answers), LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        held = {h.asset_id: h.units for h in answers[0].holdings}
         inside: dict[bytes, int] = {}
         for c in self.node.channels.values():
-            if c.phase not in _DEAD:
+            if c.phase not in DEAD:
                 asset_id = c.setup.terms.asset_id
                 inside[asset_id] = inside.get(asset_id, 0) + max(0, c.own_balance())
         rows = tuple(
@@ -172,7 +171,7 @@ class Api:
                     peer_id,
                     node.addresses.get(peer_id, ""),
                     int(peer_id in node.connections),
-                    self._peers.connected_since.get(peer_id, 0),
+                    self._peers.connected_since(peer_id),
                     live,
                     sent,
                     received,
@@ -205,67 +204,83 @@ class Api:
             address.key, method.asset_id, method.deposit, method.flags, window_s, max_batch, trio.current_time()
         )
         self.node.know_address(address.key, method.peer)
-        self._changed()
-        return self._one(await self._opened(nonce, method.peer))
+        with self.engine.watch(nonce) as told:
+            await self._durable()
+            return self._one(await self._opened(told, method.peer))
 
-    async def _opened(self, nonce: bytes, peer: str) -> Channel:
-        opened = self.engine.opened
+    async def _opened(self, told: list[bytes | LocalError], peer: str) -> Channel:
+        """The channel of an opening, of which `told` tells what became of it."""
 
         def no_answer() -> LocalError:
             return LocalError(Reason.PEER_UNREACHABLE, f"{peer} did not answer in time: is it running there?")
 
-        await self._until(lambda: nonce in opened, _OPEN_TIMEOUT_S, no_answer)
-        result = opened.pop(nonce)
+        await self._until(lambda: bool(told), _OPEN_TIMEOUT_S, no_answer)
+        result = told[0]
         if isinstance(result, LocalError):
-            if result.reason is Reason.TIMED_OUT:
-                raise no_answer()
-            raise result
+            raise no_answer() if result.reason is Reason.TIMED_OUT else result
         channel = self.node.channels[result]
         waiting = (Phase.ACCEPTED, Phase.FUNDED)
-        await self._until(lambda: channel.phase not in waiting, _OPEN_TIMEOUT_S, self._slow(channel))
-        if channel.phase is Phase.ABANDONED:
-            raise LocalError(Reason.LEDGER_REFUSED, self._last_warning(channel))
+        await self._until(lambda: len(told) > 1 or channel.phase not in waiting, _OPEN_TIMEOUT_S, self._slow(channel))
+        if len(told) > 1:  # the peer had accepted, the ledger refused
+            refused = told[1]
+            assert isinstance(refused, LocalError)
+            raise refused
         return channel
-
-    def _last_warning(self, channel: Channel) -> str:
-        where = channel.channel_id.hex()[:16]
-        return next((w.partition(": ")[2] for w in reversed(self.engine.warnings) if w.startswith(where)), "refused")
 
     async def _topup(self, method: control.TopupChannel) -> Record:
         if method.units < 1:
             raise LocalError(Reason.USAGE, "a top-up is at least one unit")
         channel = self.node.channel(method.channel_id)
         request_id = self.node.topup(method.channel_id, method.units, trio.current_time())
-        self._changed()
-        answered = self.engine.answered
-        await self._until(lambda: request_id in answered, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
-        outcome, text = answered.pop(request_id)
-        if outcome:
-            raise LocalError(Reason.LEDGER_REFUSED, text)
+        with self.engine.watch(request_id) as answers:
+            await self._durable()
+            await self._until(
+                lambda: bool(answers), LEDGER_REQUEST_TIMEOUT_S, self._unknown(channel, "top-up, which goes on")
+            )
+        self._check_done(answers[0])
         return self._one(channel)
 
     async def _withdraw(self, method: control.WithdrawChannel) -> Record:
         channel = self.node.channel(method.channel_id)
         before = channel.reading.withdrawn[channel.side] if channel.reading else 0
-        self.node.withdraw(method.channel_id, method.units, trio.current_time())
-        self._changed()
-        await self._until(lambda: channel.side not in channel.withdrawals, 2 * ANSWER_TIMEOUT_S, self._slow(channel))
+        with self.engine.watch(method.channel_id) as notes:
+            self.node.withdraw(method.channel_id, method.units, trio.current_time())
+            await self._durable()
+            await self._until(
+                lambda: channel.side not in channel.withdrawals or channel.phase in DEAD,
+                2 * ANSWER_TIMEOUT_S,
+                self._slow(channel),
+            )
         if channel.reading is None or channel.reading.withdrawn[channel.side] <= before:
-            raise LocalError(Reason.PEER_REFUSED, self._last_warning(channel))
+            raise LocalError(Reason.PEER_REFUSED, notes[-1] if notes else "the withdrawal was not executed")
         return self._one(channel)
 
     async def _claim(self, method: control.ClaimChannel) -> Record:
         channel = self.node.channel(method.channel_id)
         self.node.claim(method.channel_id, trio.current_time())
-        self._changed()
-        await self._until(lambda: "claim" not in channel.in_flight, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        with self.engine.watch((method.channel_id, "claim")) as answers:
+            await self._durable()
+            # The ledger's answer, or the connection to it was lost: then nobody waits for one any more.
+            await self._until(
+                lambda: bool(answers) or "claim" not in channel.in_flight,
+                LEDGER_REQUEST_TIMEOUT_S,
+                self._unknown(channel, "claim"),
+            )
+        if not answers:
+            raise self._unknown(channel, "claim")()
+        self._check_done(answers[0])
         return self._one(channel)
+
+    def _check_done(self, answer: tuple[int, str]) -> None:
+        outcome, text = answer
+        if outcome:
+            raise LocalError(Reason.LEDGER_REFUSED, f"the ledger refused: {text}")
 
     async def _close(self, method: control.CloseChannel) -> Record:
         channel = self.node.channel(method.channel_id)
         if channel.phase not in (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING) or method.force:
             self.node.close(method.channel_id, bool(method.force), trio.current_time())
-            self._changed()
+            await self._durable()
         if method.wait:
             limit = 2 * CLOSE_TIMEOUT_S + channel.setup.terms.window_s
             await self._until(lambda: channel.phase is Phase.SETTLED, limit, self._slow(channel))
@@ -283,6 +298,7 @@ class Api:
                 Reason.USAGE, f"cursor {method.after} is beyond the {store.received} payments that were received"
             )
         while method.wait and store.received <= method.after:
+            self.engine.check_running()
             await self.engine.arrived.park()
         rows = store.journal(method.after, max(1, method.limit), _MAX_PAGE_BYTES)
         batches = tuple(control.ReceivedBatch(*row) for row in rows)
@@ -291,23 +307,29 @@ class Api:
     async def _history(self, method: control.History) -> Record:
         self.node.channel(method.channel_id)
         room = min(_MAX_PAGE_BYTES, max(1, method.limit) * 40)
-        batches = self.engine.store.batches(method.channel_id, method.payer, max(1, method.from_n), room)
+        batches = self.engine.store.batches(
+            method.channel_id, method.payer, max(1, method.from_n), room, over_gaps=True
+        )
         rows = tuple(control.HistoryBatch(*batch) for batch in batches)
         return control.HistoryPage(rows, batches[-1].last_n + 1 if batches else max(1, method.from_n))
 
     # --- Waiting ---------------------------------------------------------------------------
 
     async def _stop_node(self, _: control.Stop) -> Record:
+        if self._stop is None:
+            raise LocalError(Reason.USAGE, "this node runs inside a program: stop the program")
         self._stop()
         return control.Empty()
 
-    def _changed(self) -> None:
-        self.engine.wake()
+    async def _durable(self) -> None:
+        """What was asked for is on disk, and whoever dials and submits has been told (spec N-8)."""
+        await self.engine.made_durable()
         self.engine.changed.unpark_all()  # the dialler looks for new peers
 
     async def _until(self, reached: Callable[[], bool], seconds: float, late: Callable[[], LocalError]) -> None:
         with trio.move_on_after(seconds):
             while not reached():
+                self.engine.check_running()
                 await self.engine.changed.park()
         if not reached():
             raise late()
@@ -317,6 +339,14 @@ class Api:
             Reason.LEDGER_UNREACHABLE,
             f"the ledger at {self._config.ledger.address} does not answer: is it running there?",
         )
+
+    def _unknown(self, channel: Channel, what: str) -> Callable[[], LocalError]:
+        def late() -> LocalError:
+            name = channel.channel_id.hex()[:16]
+            text = f"the ledger has not answered the {what}; see 'channelpay channel show {name}'"
+            return LocalError(Reason.TIMED_OUT, text)
+
+        return late
 
     def _slow(self, channel: Channel) -> Callable[[], LocalError]:
         def late() -> LocalError:
@@ -334,6 +364,6 @@ def node_address(node_id: bytes, place: str) -> str:
     return f"{encode_id(NODE_PREFIX, node_id)}@{place}"
 
 
-def wall_ms() -> int:
-    """Unix time in milliseconds, for payment ids."""
-    return time.time_ns() // 1_000_000
+def cut(text: str, most: int) -> str:
+    """`text` if it has at most `most` bytes of UTF-8, else as much of it."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")

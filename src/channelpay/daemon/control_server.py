@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import trio
 
-from channelpay.daemon.api import Api
+from channelpay.daemon.api import Api, cut
 from channelpay.daemon.outbox import Outbox
 from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.framing import FrameBuffer
@@ -48,6 +50,20 @@ async def bind(path: Path) -> trio.SocketListener:
         os.umask(before)
     sock.listen(128)
     return trio.SocketListener(sock)
+
+
+@asynccontextmanager
+async def bound(path: Path) -> AsyncIterator[trio.SocketListener]:
+    """`bind` for as long as the block lasts; then the socket's file is removed, unless another has taken its place."""
+    listener = await bind(path)
+    made = os.stat(path)
+    try:
+        yield listener
+    finally:
+        listener.socket.close()
+        with suppress(OSError):
+            if os.path.samestat(os.stat(path), made):
+                path.unlink()
 
 
 class ControlServer:
@@ -148,4 +164,4 @@ class _Client:
 
 
 def _failed(call_id: int, error: LocalError) -> Failed:
-    return Failed(call_id, error.reason.value, str(error)[:1000])
+    return Failed(call_id, error.reason.value, cut(str(error), 1000))

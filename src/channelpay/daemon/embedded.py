@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import structlog
@@ -12,7 +12,7 @@ import trio
 
 from channelpay.channel.state import Phase
 from channelpay.daemon.api import Api, node_address
-from channelpay.daemon.control_server import ControlServer, bind
+from channelpay.daemon.control_server import ControlServer, bound
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
 from channelpay.daemon.peers import Peers
@@ -21,6 +21,7 @@ from channelpay.errors import AmountError, ChannelpayError, ErrorCode, RemoteErr
 from channelpay.home import Home
 from channelpay.home.config import NodeConfig
 from channelpay.home.load import load_config
+from channelpay.keys import Keyring
 from channelpay.node.node import Node
 from channelpay.store.node import NodeStore, create_node_store
 
@@ -41,44 +42,70 @@ class Stopping:
 
 @asynccontextmanager
 async def run(home: Home, config: NodeConfig | None = None, stop: Stopping | None = None) -> AsyncIterator[Api]:
-    """Run the node of `home` for as long as the block lasts; on the way out it drains and stops in good order.
+    """Run the node of `home` for as long as the block lasts; when it ends well, the node drains and stops in order.
 
-    Raises HomeError, ConfigError or StoreFailed when it cannot start. A store that fails later cancels
-    the block and raises StoreFailed.
+    `stop` is what the Stop method calls; without it only the block's end stops the node. Raises HomeError,
+    ConfigError, StoreFailed or OSError when it cannot start. A store that fails later cancels the block and raises
+    StoreFailed. What the block raises passes through as it is. Calls that still wait are told that the node stopped.
     """
     config = config or load_config(home, NodeConfig).config
-    stop = stop or Stopping()
     if config.ledger.address is None:
         raise ChannelpayError(f"{home.config_file}: ledger.address is empty; a node needs a ledger: cpl1...@host:port")
     keyring = home.keyring()
     ledger_id = config.ledger.address.key
-    if not home.node_db.exists():
-        create_node_store(home.node_db, keyring.identity.public, ledger_id)
-        _log.warning("a new, empty store was made", path=str(home.node_db))
-    store = NodeStore(home.node_db, keyring.identity.public, ledger_id)
     failure: BaseException | None = None
-    try:
+    with _open_store(home, keyring, ledger_id) as store:
         node = Node(keyring, ledger_id, policy_of(config, ()), os.urandom, trio.current_time())
         _load(node, store)
         engine = Engine(node, store)
         peers = Peers(engine, keyring.identity, ledger_id)
         ledger = LedgerStream(engine, keyring.identity, config.ledger.address)
         api = Api(engine, peers, ledger, home, config, stop)
-        async with trio.open_nursery() as nursery:
-            try:
-                await _start(nursery, engine, peers, ledger, api, home, config)
-                yield api
-                await _drain(engine)
-            except Exception as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        failure = _first(group)
-    finally:
-        store.close()
-        home.control_socket.unlink(missing_ok=True)
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    async with bound(home.control_socket) as control, _listening(config) as listeners:
+                        await _start(nursery, engine, peers, ledger, api, control, listeners, config)
+                        yield api
+                        await _drain(engine)
+                # Raised again outside the nursery, which would wrap it into a group.
+                except Exception as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            failure = _first(group)
+        finally:
+            engine.stop()
     if failure is not None:
         raise failure
+
+
+@contextmanager
+def _open_store(home: Home, keyring: Keyring, ledger_id: bytes) -> Iterator[NodeStore]:
+    if not home.node_db.exists():
+        create_node_store(home.node_db, keyring.identity.public, ledger_id)
+        _log.warning("a new, empty store was made", path=str(home.node_db))
+    store = NodeStore(home.node_db, keyring.identity.public, ledger_id)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def _listening(config: NodeConfig) -> AsyncIterator[list[trio.SocketListener]]:
+    """Listeners at all configured places; raises OSError naming the place."""
+    listeners: list[trio.SocketListener] = []
+    try:
+        for place in config.node.listen:
+            try:
+                listeners += await trio.open_tcp_listeners(place.port, host=place.host)
+            except OSError as error:
+                raise OSError(error.errno, f"cannot listen at {place}: {error.strerror or error}") from error
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 def _load(node: Node, store: NodeStore) -> None:
@@ -97,13 +124,10 @@ async def _start(
     peers: Peers,
     ledger: LedgerStream,
     api: Api,
-    home: Home,
+    control: trio.SocketListener,
+    listeners: list[trio.SocketListener],
     config: NodeConfig,
 ) -> None:
-    control = await bind(home.control_socket)
-    listeners: list[trio.SocketListener] = []
-    for place in config.node.listen:
-        listeners += await trio.open_tcp_listeners(place.port, host=place.host)
     api.listening = tuple(_place(engine.node.node_id, listener) for listener in listeners)
     nursery.start_soon(engine.run)
     nursery.start_soon(ledger.run)
@@ -139,7 +163,7 @@ async def _drain(engine: Engine) -> None:
     node.stopping = True
 
     def under_way() -> bool:
-        return any((c.unacked or c.queue) and c.live and c.phase == Phase.OPEN for c in node.channels.values())
+        return any((c.unacked or c.queue) and c.live and c.phase == Phase.OPEN for c in node.roster.live.values())
 
     with trio.move_on_after(DRAIN_S):
         while under_way():
@@ -150,8 +174,9 @@ async def _drain(engine: Engine) -> None:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure in a group: one cause is what a person can act on."""
-    error: BaseException = group
+    """The first failure in a group, before any cancellation: one cause is what a person can act on."""
+    _, failures = group.split(trio.Cancelled)
+    error: BaseException = failures or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

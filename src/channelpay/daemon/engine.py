@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
 
 import structlog
 import trio
 
 from channelpay.channel.effects import ChangedNote, FailedNote, OperatorNote, PaidNote, Queued
-from channelpay.errors import LocalError, RemoteError
+from channelpay.channel.state import Channel
+from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.messages.peer import PastBatch, PastRecords, Request
 from channelpay.node.node import Node
-from channelpay.node.ready import Connection, NodeNote, OpenAccepted, OpenFailed, Ready, RequestAnswered
+from channelpay.node.ready import (
+    Connection,
+    NodeNote,
+    OpenAccepted,
+    OpenFailed,
+    OperationAnswered,
+    Ready,
+    RequestAnswered,
+)
 from channelpay.store.node import NodeStore
 
 _log = structlog.get_logger("channelpay.node")
@@ -54,14 +64,15 @@ class Engine:
         self.submit: Callable[[Request], None] | None = None
         self.links: dict[Connection, Wire] = {}
         self.warnings: deque[str] = deque(maxlen=MAX_WARNINGS)
-        self.opened: dict[bytes, bytes | LocalError] = {}  # by open_nonce: channel id, or why not
-        self.answered: dict[bytes, tuple[int, str]] = {}  # by request_id of operators' requests
         self.changed = trio.lowlevel.ParkingLot()  # wakes whoever waits for a channel, an answer, the ledger
         self.arrived = trio.lowlevel.ParkingLot()  # wakes whoever waits for received payments
         self.room = trio.lowlevel.ParkingLot()  # wakes whoever waits for a queue to have room
         self._awake = trio.Event()
+        self._turned = trio.lowlevel.ParkingLot()
+        self._stopped: LocalError | None = None
+        self._watched: dict[Hashable, list[list[Any]]] = {}
         self._numbers = 0
-        self._traffic: dict[bytes, tuple[int, int]] = {}
+        self._traffic: dict[bytes, tuple[int, int]] = {}  # of peers that the node knows
 
     # --- Connections -----------------------------------------------------------------------
 
@@ -72,12 +83,14 @@ class Engine:
         return self._numbers
 
     def drop_link(self, number: Connection, peer_id: bytes) -> None:
-        """The connection is over; its bytes stay counted."""
+        """The connection is over; a known peer's bytes stay counted."""
         link = self.links.pop(number)
-        sent, received = self._traffic.get(peer_id, (0, 0))
-        self._traffic[peer_id] = sent + link.sent_bytes, received + link.received_bytes
+        if self.node.knows_peer(peer_id):  # strangers come with a new id each time
+            sent, received = self._traffic.get(peer_id, (0, 0))
+            self._traffic[peer_id] = sent + link.sent_bytes, received + link.received_bytes
         self.node.disconnected(number, trio.current_time())
         self.wake()
+        self.room.unpark_all()  # a stopping node does not wait for those who are gone
 
     def traffic(self, peer_id: bytes) -> tuple[int, int]:
         """Bytes (sent, received) on all connections with a peer since the start."""
@@ -86,11 +99,61 @@ class Engine:
         link = self.links.get(entry[0]) if entry else None
         return (sent + link.sent_bytes, received + link.received_bytes) if link else (sent, received)
 
+    # --- Those who wait --------------------------------------------------------------------
+
+    @contextmanager
+    def watch(self, key: Hashable) -> Iterator[list[Any]]:
+        """Collects what is told about `key` while the block lasts: see `_tell`. `changed` wakes who waits for it."""
+        heard: list[Any] = []
+        self._watched.setdefault(key, []).append(heard)
+        try:
+            yield heard
+        finally:
+            watchers = self._watched[key]
+            del watchers[next(i for i, other in enumerate(watchers) if other is heard)]
+            if not watchers:
+                del self._watched[key]
+
+    def tell(self, key: Hashable, what: object) -> None:
+        """Tell whoever watches `key`."""
+        for heard in self._watched.get(key, ()):
+            heard.append(what)
+
+    def check_running(self) -> None:
+        """Raises LocalError once the node has stopped."""
+        if self._stopped is not None:
+            raise self._stopped
+
+    def stop(self) -> None:
+        """Nothing is pumped any more: everybody who still waits is told."""
+        self._stopped = LocalError(Reason.STOPPING, "the node has stopped")
+        for channel in self.node.channels.values():
+            self._give_up(channel)
+        for lot in (self.changed, self.arrived, self.room, self._turned):
+            lot.unpark_all()
+
+    def _give_up(self, channel: Channel) -> None:
+        never_sent = LocalError(Reason.STOPPING, "not paid: the node has stopped")
+        for item in channel.queue:
+            _answer(item, never_sent)
+        unknown = LocalError(
+            Reason.TIMED_OUT, "the node stopped before the peer acknowledged the payment: ask for it after the start"
+        )
+        for sent in channel.unacked:
+            for item in sent.items:
+                _answer(item, unknown)
+
     # --- The pump --------------------------------------------------------------------------
 
     def wake(self) -> None:
         """An input was given to the node."""
         self._awake.set()
+
+    async def made_durable(self) -> None:
+        """Wait until every input so far has been taken and what it changed is on disk."""
+        self.wake()
+        await self._turned.park()
+        self.check_running()
 
     async def run(self) -> None:
         """Pump until cancelled. Raises StoreFailed when a commit fails: nothing after it was sent."""
@@ -113,6 +176,7 @@ class Engine:
             self._tell(note)
         if self.store.received != received:
             self.arrived.unpark_all()
+        self._turned.unpark_all()
 
     def _send(self, ready: Ready) -> None:
         frames: dict[Connection, list[bytes]] = defaultdict(list)
@@ -138,29 +202,39 @@ class Engine:
         match note:
             case PaidNote(items):
                 for item in items:
-                    for waiter in item.waiters:
-                        waiter(item, None)
+                    _answer(item, None)
                 self.room.unpark_all()
             case FailedNote(items, error):
                 for item in items:
-                    for waiter in item.waiters:
-                        waiter(item, error)
+                    _answer(item, error)
                 self.room.unpark_all()
             case OperatorNote(channel_id, text):
                 where = channel_id.hex()[:16]
                 self.warnings.append(f"{where}: {text}" if where else text)
+                self.tell(channel_id, text)
                 _log.warning(text, channel=where)
+                self.changed.unpark_all()
             case OpenAccepted(nonce, channel_id):
-                self.opened[nonce] = channel_id
+                self.tell(nonce, channel_id)
                 self.changed.unpark_all()
             case OpenFailed(nonce, error):
-                self.opened[nonce] = error
+                self.tell(nonce, error)
                 self.changed.unpark_all()
             case RequestAnswered(request_id, outcome, text):
-                self.answered[request_id] = outcome, text
+                self.tell(request_id, (outcome, text))
+                self.changed.unpark_all()
+            case OperationAnswered(channel_id, operation, outcome, text):
+                self.tell((channel_id, operation), (outcome, text))
                 self.changed.unpark_all()
             case ChangedNote(channel_id):
                 channel = self.node.channels.get(channel_id)
                 if channel is not None:
                     _log.info("channel changed", channel=channel_id.hex()[:16], phase=channel.phase.name.lower())
                 self.changed.unpark_all()
+
+
+def _answer(item: Queued, error: LocalError | None) -> None:
+    """Tell the callers of a queued payment, once."""
+    waiters, item.waiters = item.waiters, []
+    for waiter in waiters:
+        waiter(item, error)

@@ -34,7 +34,6 @@ class LedgerStream:
         self._address = address
         self._link: Link | None = None
         self._hashes: dict[bytes, bytes] = {}
-        self.accounts: dict[bytes, AccountView] = {}  # answers to read_account, by request id
         engine.submit = self._submit
 
     def _submit(self, request: Request) -> None:
@@ -46,7 +45,7 @@ class LedgerStream:
         """Connect, converse, connect again; until cancelled."""
         backoff = Backoff(random.Random())
         while True:
-            began = trio.current_time()
+            began = None
             try:
                 async with dial(
                     self._address.host,
@@ -57,10 +56,11 @@ class LedgerStream:
                     [self._address.key],
                     takes=[Role.LEDGER],
                 ) as link:
+                    began = trio.current_time()
                     await self._converse(link)
             except (LinkClosed, RemoteError) as error:
                 _log.warning("no connection to the ledger", address=str(self._address), why=str(error))
-            await trio.sleep(backoff.wait_s(trio.current_time() - began))
+            await trio.sleep(backoff.wait_s(0.0 if began is None else trio.current_time() - began))
 
     async def _converse(self, link: Link) -> None:
         node = self._engine.node
@@ -87,6 +87,7 @@ class LedgerStream:
                 for message in await link.receive():
                     self._take(message)
                 self._engine.wake()
+                self._engine.changed.unpark_all()  # what the ledger is and knows is no channel's change
         except (LinkClosed, RemoteError) as error:
             return error
 
@@ -106,14 +107,12 @@ class LedgerStream:
             self._check(message, request_hash)
             text, body = _opened(asked.operation, message)
             if isinstance(body, AccountView):
-                self.accounts[message.request_id] = body
-                self._engine.changed.unpark_all()
+                self._engine.tell(message.request_id, body)
             node.ledger_answer(message.request_id, message.outcome, text, body, now)
         elif isinstance(message, Event):
             # The subject is this node's account or one of its channels; only channels matter here.
             body = ChannelView.decode(message.body) if message.subject != node.account else None
             node.ledger_event(message.number, message.at, body, now)
-            self._engine.changed.unpark_all()
 
     def _check(self, response: Response, request_hash: bytes) -> None:
         signed = response_bytes(

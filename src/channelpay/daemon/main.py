@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import Final
 
 import structlog
@@ -52,16 +53,21 @@ def run_node(home: Home, config: NodeConfig) -> int:
 
 async def _run(home: Home, config: NodeConfig) -> None:
     stop = Stopping()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_wait_for_signal, stop)
-        try:
-            async with run(home, config, stop):
-                await stop.event.wait()
-        finally:
-            nursery.cancel_scope.cancel()
-
-
-async def _wait_for_signal(stop: Stopping) -> None:
+    failure: Exception | None = None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wait_for_signal, signals, stop)
+            try:
+                async with run(home, config, stop):
+                    await stop.event.wait()
+            # Raised again outside the nursery, which would wrap it into a group.
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _wait_for_signal(signals: AsyncIterator[int], stop: Stopping) -> None:
+    async for _ in signals:
+        stop()

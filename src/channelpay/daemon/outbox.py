@@ -16,11 +16,14 @@ class Outbox:
         self._stream = stream
         self._frames: list[bytes] = []
         self._waiting = 0
+        self._broken = False
         self._wake = trio.Event()
         self._sent = trio.lowlevel.ParkingLot()
 
     def put(self, frame: bytes) -> None:
-        """Queue one frame."""
+        """Queue one frame; dropped when the stream is broken."""
+        if self._broken:
+            return
         self._frames.append(frame)
         self._waiting += len(frame)
         self._wake.set()
@@ -42,6 +45,8 @@ class Outbox:
                 self._waiting -= len(data)
                 self._sent.unpark_all()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken = True
+            self._frames.clear()
             self._waiting = 0
             self._sent.unpark_all()
             await trio.aclose_forcefully(self._stream)

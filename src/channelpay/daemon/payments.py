@@ -9,13 +9,13 @@ from typing import Final
 import outcome
 import trio
 
-from channelpay.batches import NO_ID, Batch, Payment, pack_record, parse_memos
+from channelpay.batches import NO_ID, Batch, pack_record, parse_memos
 from channelpay.channel.effects import Queued
 from channelpay.channel.payments import split_payments
-from channelpay.channel.state import Channel
+from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.engine import Engine, Waiter
 from channelpay.errors import AmountError, LocalError, Reason, RemoteError
-from channelpay.limits import MAX_QUEUED_PAYMENTS, PAYMENT_ID_FUTURE_S, PAYMENT_ID_HORIZON_S
+from channelpay.limits import MAX_QUEUED_PAYMENTS, PAYMENT_ID_FUTURE_S, PAYMENT_ID_HORIZON_S, RECORD_BYTES
 from channelpay.messages.control import (
     PAYMENT_PAID,
     PAYMENT_QUEUED,
@@ -49,6 +49,7 @@ class PaymentDesk:
         """Wait for room in the channel's queue: `pay` slows its caller down instead of being refused."""
         await trio.lowlevel.checkpoint()
         while not self.has_room(channel_id):
+            self._engine.check_running()
             await self._engine.room.park()
 
     async def wait(self, start: Callable[[Done], None]) -> Paid:
@@ -82,8 +83,10 @@ class PaymentDesk:
         """Queue one payment; raises LocalError if it is refused at once."""
         channel = self._node.channel(message.channel_id)
         amount, payment_id, call_id = message.amount, message.payment_id, message.call_id
-        if payment_id != NO_ID and self._known(channel, payment_id, amount, call_id, done):
-            return
+        if payment_id != NO_ID:
+            _check_time(payment_id)
+            if self._known(channel, payment_id, amount, call_id, done):
+                return
         try:
             record = pack_record(amount, payment_id)
         except AmountError as error:
@@ -101,7 +104,6 @@ class PaymentDesk:
 
     def _known(self, channel: Channel, payment_id: bytes, amount: int, call_id: int, done: Done) -> bool:
         """Whether the id has been used: then `done` is told (or will be) and nothing is paid (spec C-9)."""
-        _check_time(payment_id)
         item = channel.pending_ids.get(payment_id)
         if item is not None:
             found = next(Found(n, units) for n, candidate, units in _ids_of(item) if candidate == payment_id)
@@ -112,18 +114,20 @@ class PaymentDesk:
         if stored is None:
             return False
         _check_amount(stored, amount)
-        if stored.n <= channel.acked.n or not self._wait_for(channel, stored.n, call_id, done):
-            done(Paid(call_id, stored.n, 1, 1))
+        self._follow(channel, stored.n, call_id, done)
         return True
 
     @staticmethod
-    def _wait_for(channel: Channel, n: int, call_id: int, done: Done) -> bool:
-        """Have `done` told when payment n, sent before a restart, is acknowledged; False if it is not under way."""
-        for sent in channel.unacked:
-            if sent.batch.first_n <= n <= sent.half.n:
-                sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
-                return True
-        return False
+    def _follow(channel: Channel, n: int, call_id: int, done: Done) -> None:
+        """Have `done` told what becomes of payment n, which is on disk: now, or when it is acknowledged."""
+        if n > paid_n(channel):
+            for sent in channel.unacked:
+                if sent.batch.first_n <= n <= sent.half.n:
+                    sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
+                    return
+            if channel.phase is Phase.SETTLED:
+                raise LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
+        done(Paid(call_id, n, 1, 1))
 
     # --- Many --------------------------------------------------------------------------------
 
@@ -131,36 +135,34 @@ class PaymentDesk:
         """Queue payments in a row, all or none; raises LocalError if they are refused at once.
 
         Payments whose ids have been paid before are left out and not paid again: `repeated` is 1 and
-        `count` is what was paid now.
+        `count` is what was paid now. The answer comes when the old ones are paid too.
         """
         channel = self._node.channel(message.channel_id)
+        if len(message.records) % RECORD_BYTES:
+            raise LocalError(Reason.USAGE, f"{len(message.records)} bytes are no records of {RECORD_BYTES} bytes each")
         batch = Batch(1, message.records, message.memos)
         try:
             memos = parse_memos(message.memos, batch.size)
-            records, memos, repeated = self._new_ones(channel, batch, memos)
-            if not records:
-                done(Paid(message.call_id, 0, 0, 1))
-                return
-            items = split_payments(channel, records, memos)
         except RemoteError as error:  # the same rules as on the wire; here the fault is our caller's
             raise LocalError(Reason.USAGE, error.text) from None
-        first = items[0]
-        count = sum(item.count for item in items)
+        records, memos, old = self._new_ones(channel, batch, memos)
+        items = split_payments(channel, records, memos) if records else []
         for item in items:
             item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
-
-        def paid(_: Queued, error: LocalError | None) -> None:
-            done(error or Paid(message.call_id, first.first_n, count, int(repeated)))
-
-        items[-1].waiters.append(paid)
-        self._node.pay(message.channel_id, items, trio.current_time())
-        self._engine.wake()
+        if items:
+            self._node.pay(message.channel_id, items, trio.current_time())
+            self._engine.wake()
+        answers = _Answers(message.call_id, items, len(old), done)
+        if items:
+            items[-1].waiters.append(answers.new)
+        for payment_id, amount in old:
+            self._known(channel, payment_id, amount, message.call_id, answers.old)
 
     def _new_ones(
         self, channel: Channel, batch: Batch, memos: list[tuple[int, bytes]]
-    ) -> tuple[bytes, list[tuple[int, bytes]], bool]:
-        """(records, memos, whether some were left out) without the payments whose ids were used before."""
-        old: set[int] = set()
+    ) -> tuple[bytes, list[tuple[int, bytes]], list[tuple[bytes, int]]]:
+        """(records, memos, (id, units) of those left out): without the payments whose ids were used before."""
+        old: dict[int, tuple[bytes, int]] = {}
         seen: set[bytes] = set()
         for n, payment_id, amount in batch.ids():
             _check_time(payment_id)
@@ -175,11 +177,13 @@ class PaymentDesk:
             )
             if found is not None:
                 _check_amount(found, amount)
-                old.add(n - 1)
+                old[n - 1] = payment_id, amount
         if not old:
-            return batch.records, memos, False
-        kept = [payment for payment in batch.payments() if payment.n - 1 not in old]
-        return _repack(kept)
+            return batch.records, memos, []
+        kept = [index for index in range(batch.size) if index not in old]
+        records = b"".join([batch.records[i * RECORD_BYTES : (i + 1) * RECORD_BYTES] for i in kept])
+        places = {index: place for place, index in enumerate(kept)}
+        return records, [(places[i], memo) for i, memo in memos if i in places], list(old.values())
 
     # --- Looking -------------------------------------------------------------------------------
 
@@ -192,9 +196,9 @@ class PaymentDesk:
             if item is not None and not item.first_n:
                 amount = next(units for _, candidate, units in _ids_of(item) if candidate == payment_id)
                 return PaymentView(PAYMENT_QUEUED, key, 0, amount, payment_id)
-            found = self._store.find(key, channel.side, payment_id)
+            found = self._store.find(key, channel.side, payment_id, remember=channel_id is not None)
             if found is not None:
-                status = PAYMENT_PAID if found.n <= channel.acked.n else PAYMENT_SENT
+                status = PAYMENT_PAID if found.n <= paid_n(channel) else PAYMENT_SENT
                 return PaymentView(status, key, found.n, found.amount, payment_id)
         return PaymentView(PAYMENT_UNKNOWN, None, 0, 0, payment_id)
 
@@ -204,9 +208,41 @@ def _ids_of(item: Queued) -> list[tuple[int, bytes, int]]:
     return list(Batch(1, item.records, b"").ids())
 
 
-def _repack(payments: list[Payment]) -> tuple[bytes, list[tuple[int, bytes]], bool]:
-    records = b"".join([pack_record(p.amount, p.payment_id) for p in payments])
-    return records, [(index, p.memo) for index, p in enumerate(payments) if p.memo], True
+def paid_n(channel: Channel) -> int:
+    """How many payments of this node are paid for good: held by the peer, or in the settlement."""
+    if channel.phase is Phase.SETTLED and channel.reading is not None:
+        return max(channel.acked.n, channel.reading.halves[channel.side].n)
+    return channel.acked.n
+
+
+class _Answers:
+    """The one answer to a call that pays several times: once all is paid, or as soon as something is not."""
+
+    def __init__(self, call_id: int, items: list[Queued], old: int, done: Done) -> None:
+        self._call_id = call_id
+        self._items = items
+        self._repeated = int(old > 0)
+        self._missing = old + (1 if items else 0)
+        self._done: Done | None = done
+
+    def new(self, _: Queued, error: LocalError | None) -> None:
+        """The last of the new payments is paid, and with it all before it; or it is not."""
+        sent = sum(item.count for item in self._items if item.first_n)
+        if error is not None and sent:
+            error = LocalError(error.reason, f"{error}; the first {sent} of these payments had been sent before")
+        self._part(error)
+
+    def old(self, answer: Paid | LocalError) -> None:
+        """A payment that had been made before is paid; or it is not."""
+        self._part(answer if isinstance(answer, LocalError) else None)
+
+    def _part(self, error: LocalError | None) -> None:
+        self._missing -= 1
+        if self._done is not None and (error is not None or not self._missing):
+            done, self._done = self._done, None
+            first_n = self._items[0].first_n if self._items else 0
+            count = sum(item.count for item in self._items)
+            done(error or Paid(self._call_id, first_n, count, self._repeated))
 
 
 def _repeated(call_id: int, n: int, done: Done, absolute: bool = False) -> Waiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ class Peers:
         self._ledger_id = ledger_id
         self._dialling: set[bytes] = set()
         self._jitter = random.Random()
-        self.connected_since: dict[bytes, int] = {}
+        self._since: dict[bytes, tuple[int, int]] = {}  # by peer: the connection's number and when it was made
 
     async def listen(
         self,
@@ -59,12 +60,17 @@ class Peers:
             task_status=task_status,
         )  # fmt: skip
 
+    def connected_since(self, peer_id: bytes) -> int:
+        """Since when a peer has been connected, Unix time in seconds; 0 if it is not."""
+        return self._since.get(peer_id, (0, 0))[1]
+
     async def converse(self, link: Link) -> None:
         """The whole life of one authenticated connection; raises RemoteError or LinkClosed at its end."""
         engine, node = self._engine, self._engine.node
         number = engine.add_link(link)
         try:
-            node.connected(number, link.peer_id, link.initiated, trio.current_time())
+            if node.connected(number, link.peer_id, link.initiated, trio.current_time()):
+                self._since[link.peer_id] = number, int(time.time())
             engine.wake()
             _log.info("peer connected", peer=link.peer_id.hex()[:16], dialled=link.initiated)
             while True:
@@ -72,6 +78,8 @@ class Peers:
                 node.received(number, messages, trio.current_time())
                 engine.wake()
         finally:
+            if self._since.get(link.peer_id, (0, 0))[0] == number:
+                del self._since[link.peer_id]
             engine.drop_link(number, link.peer_id)
 
     async def keep_up(self) -> None:
@@ -88,20 +96,22 @@ class Peers:
     async def _keep_up_one(self, peer_id: bytes) -> None:
         backoff = Backoff(self._jitter)
         try:
-            while peer_id in self._engine.node.wanted_peers():
-                began = trio.current_time()
-                await self._dial_once(peer_id)
-                await trio.sleep(backoff.wait_s(trio.current_time() - began))
+            while self._engine.node.wants_peer(peer_id):
+                await trio.sleep(backoff.wait_s(await self._dial_once(peer_id)))
         finally:
             self._dialling.discard(peer_id)
 
-    async def _dial_once(self, peer_id: bytes) -> None:
+    async def _dial_once(self, peer_id: bytes) -> float:
+        """One connection and all that happens on it; how many seconds it lasted, 0 if none was made."""
         text = self._engine.node.addresses[peer_id]
+        began = None
         try:
             address = parse_address(NODE_PREFIX, text)
             async with dial(
                 address.host, address.port, self._identity, peer_id, Role.NODE, [self._ledger_id], takes=[Role.NODE]
             ) as link:
+                began = trio.current_time()
                 await self.converse(link)
         except (LinkClosed, RemoteError, AddressError) as error:
             _log.info("connection to peer ended", peer=peer_id.hex()[:16], address=text, why=str(error))
+        return 0.0 if began is None else trio.current_time() - began

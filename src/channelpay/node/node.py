@@ -462,6 +462,7 @@ class Node:
 
     def _reading(self, view: ChannelView, reading: Reading, asked: bool) -> None:
         channel = self.channels.get(view.channel_id)
+        self._open_refused.pop(view.channel_id, None)  # it is there all the same
         if channel is None:
             if view.status != ask.SETTLED:
                 text = "the ledger shows this channel of my account and my store does not know it: is the store old?"

@@ -7,7 +7,9 @@ payments, and by id (`payment_ids`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +19,7 @@ from channelpay.channel.saved import Saved, load, unpack_hot_held, unpack_setup
 from channelpay.channel.state import Channel, Phase
 from channelpay.errors import StoreFailed
 from channelpay.keys import Keyring
-from channelpay.limits import DUPLICATE_WINDOW_BATCHES, MAX_FRAME, RECORD_BYTES
+from channelpay.limits import DUPLICATE_WINDOW_BATCHES, MAX_ARRAY_ITEMS, MAX_FRAME
 from channelpay.messages.control import ENTRY_PAYMENTS, ENTRY_UNAVAILABLE
 from channelpay.messages.peer import Request
 from channelpay.node.ready import Persist
@@ -59,7 +61,14 @@ CREATE INDEX batches_by_id_time ON batches (channel, payer, id_to) WHERE id_to I
 SCHEMA: Final = Schema(name="node store", application_id=0x63704E31, migrations=(_CREATE,))
 
 _INSERT_BATCH: Final = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PAGE_ROWS: Final = 256
+_BATCHES_FROM: Final = (
+    "SELECT first_n, records, memos FROM batches WHERE channel = ? AND payer = ? AND last_n >= ? ORDER BY last_n"
+)
+_JOURNAL_FROM: Final = (
+    "SELECT position, (SELECT channel_id FROM channels WHERE ref = channel), payer, first_n, last_n, records, memos, "
+    "repeated, total, channel FROM batches "
+    "WHERE position >= coalesce((SELECT max(position) FROM batches WHERE position <= ?), 0) ORDER BY position"
+)
 
 
 class JournalRow(NamedTuple):
@@ -120,16 +129,14 @@ class NodeStore:
     def commit(self, persist: Persist) -> None:
         """Make everything durable in one transaction. After StoreFailed the node must stop."""
         received = self.received
-        rows: list[tuple[object, ...]] = []
         with self._db.transaction():
             for channel_id, saved in persist.channels:
                 self._insert_channel(channel_id, saved)
             for entry in persist.journal:
                 ref = self._refs[entry.channel_id]
+                # At once: the next entry's payment ids are looked for in this one too.
                 row, received = self._journal_row(ref, entry, received)
-                rows.append(row)
-            if rows:
-                self._db.run_many(_INSERT_BATCH, rows)
+                self._db.run(_INSERT_BATCH, row)
             self._update(persist)
         self.received = received
         self.commits += 1
@@ -237,64 +244,77 @@ class NodeStore:
 
     # --- Reading ---------------------------------------------------------------------------
 
-    def find(self, channel_id: bytes, payer: int, payment_id: bytes) -> Found | None:
-        """Where a payment id stands among a payer's durable payments, or None."""
+    def find(self, channel_id: bytes, payer: int, payment_id: bytes, *, remember: bool = True) -> Found | None:
+        """Where a payment id stands among a payer's durable payments, or None; `remember`: more will be asked for."""
         ref = self._refs.get(channel_id)
-        return None if ref is None else self._ids.find(ref, payer, payment_id)
+        return None if ref is None else self._ids.find(ref, payer, payment_id, remember=remember)
 
-    def batches(self, channel_id: bytes, payer: int, from_n: int, max_bytes: int = MAX_FRAME * 3 // 4) -> list[Batch]:
+    def batches(
+        self,
+        channel_id: bytes,
+        payer: int,
+        from_n: int,
+        max_bytes: int = MAX_FRAME * 3 // 4,
+        *,
+        over_gaps: bool = False,
+    ) -> list[Batch]:
         """Batches of a payer from the one that holds payment `from_n` on, about `max_bytes` of them at most.
 
-        Ends before payments whose records are unavailable.
+        Ends before payments whose records are unavailable, or leaves them out with `over_gaps`.
         """
         ref = self._refs.get(channel_id)
         found: list[Batch] = []
-        room = max_bytes
-        while ref is not None and room > 0:
-            rows = self._db.rows(
-                "SELECT first_n, last_n, records, memos FROM batches WHERE channel = ? AND payer = ? AND last_n >= ? "
-                "ORDER BY last_n LIMIT ?",
-                (ref, payer, from_n, min(_PAGE_ROWS, 1 + room // RECORD_BYTES)),
-            )
-            for first_n, last_n, records, memos in rows:
-                size = 0 if records is None else len(records) + len(memos) + 16
-                if records is None or (found and size > room):
-                    return found
+        if ref is None:
+            return found
+        with closing(self._db.stream(_BATCHES_FROM, (ref, payer, from_n))) as rows:
+            for first_n, records, memos in rows:
+                if records is None:
+                    if over_gaps:
+                        continue
+                    break
+                max_bytes -= len(records) + len(memos) + 16
+                if (found and max_bytes < 0) or len(found) >= MAX_ARRAY_ITEMS:
+                    break
                 found.append(Batch(first_n, records, memos))
-                room -= size
-                from_n = last_n + 1
-            if len(rows) < _PAGE_ROWS:
-                break
         return found
 
     def journal(self, after: int, limit: int, max_bytes: int) -> list[JournalRow]:
-        """Received payments from position `after` on, whole batches: at least `limit` payments if there are as many."""
-        rows = self._db.rows(
-            "SELECT position, (SELECT channel_id FROM channels WHERE ref = channel), payer, first_n, last_n, records, "
-            "memos, repeated, total, channel FROM batches "
-            "WHERE position >= coalesce((SELECT max(position) FROM batches WHERE position <= ?), 0) "
-            "ORDER BY position LIMIT ?",
-            (after, _PAGE_ROWS),
-        )
+        """Received payments from position `after` on, whole batches: one at least, if there are any.
+
+        Ends once there are `limit` payments, about `max_bytes` bytes or MAX_ARRAY_ITEMS rows.
+        """
         found: list[JournalRow] = []
-        for position, channel_id, payer, first_n, last_n, records, memos, repeated, total, ref in rows:
-            count = last_n - first_n + 1
-            if records is None:
-                own = total - self._total_before(ref, payer, first_n)
-                row = JournalRow(position, channel_id, ENTRY_UNAVAILABLE, first_n, count, own, b"", b"", ())
-            else:
-                indexes = memoryview(repeated).cast("H").tolist() if repeated else []
-                row = JournalRow(
-                    position, channel_id, ENTRY_PAYMENTS, first_n, count, 0, records, memos, tuple(indexes)
-                )
-            if row.next_position <= after:
-                continue
-            max_bytes -= len(row.records) + len(row.memos) + 100
-            if found and (max_bytes < 0 or limit <= 0):
-                break
-            found.append(row)
-            limit -= count
+        with closing(self._db.stream(_JOURNAL_FROM, (after,))) as rows:
+            for values in rows:
+                row = self._journal_view(*values)
+                if row.next_position <= after:
+                    continue
+                max_bytes -= len(row.records) + len(row.memos) + 2 * len(row.repeated) + 100
+                if found and (max_bytes < 0 or limit <= 0 or len(found) >= MAX_ARRAY_ITEMS):
+                    break
+                found.append(row)
+                limit -= row.size
         return found
+
+    def _journal_view(
+        self,
+        position: int,
+        channel_id: bytes,
+        payer: int,
+        first_n: int,
+        last_n: int,
+        records: bytes | None,
+        memos: bytes,
+        repeated: bytes | None,
+        total: int,
+        ref: int,
+    ) -> JournalRow:
+        count = last_n - first_n + 1
+        own = total - self._total_before(ref, payer, first_n)
+        if records is None:
+            return JournalRow(position, channel_id, ENTRY_UNAVAILABLE, first_n, count, own, b"", b"", ())
+        indexes = tuple(array("H", repeated)) if repeated else ()
+        return JournalRow(position, channel_id, ENTRY_PAYMENTS, first_n, count, own, records, memos, indexes)
 
     def _total_before(self, ref: int, payer: int, first_n: int) -> int:
         row = self._db.row(

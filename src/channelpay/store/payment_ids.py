@@ -15,6 +15,8 @@ from channelpay.limits import REMEMBERED_IDS
 from channelpay.store.sqlite import Database
 
 _NOTHING: Final = -1
+_MAX_REMEMBERED: Final = 16 * REMEMBERED_IDS
+"""Payment ids of all channels in memory, about: some 200 MB."""
 
 
 class Found(NamedTuple):
@@ -62,13 +64,17 @@ class PaymentIds:
         self._db = database
         self._known: dict[tuple[int, int], _Known] = {}
 
-    def find(self, ref: int, payer: int, payment_id: bytes) -> Found | None:
-        """The first payment that carries the id, or None."""
-        known = self._load(ref, payer)
-        found = known.ids.get(payment_id)
+    def find(self, ref: int, payer: int, payment_id: bytes, *, remember: bool = True) -> Found | None:
+        """The first payment that carries the id, or None.
+
+        Without `remember` a payer whose ids are not in memory is looked up on disk alone.
+        """
+        known = self._load(ref, payer) if remember else self._known.get((ref, payer))
         time = id_time_ms(payment_id)
-        if found is not None or time > known.floor:
-            return found
+        if known is not None:
+            found = known.ids.get(payment_id)
+            if found is not None or time > known.floor:
+                return found
         rows = self._db.rows(
             "SELECT first_n, records, memos FROM batches "
             "WHERE channel = ? AND payer = ? AND id_to >= ? AND id_from <= ? ORDER BY last_n",
@@ -100,10 +106,17 @@ class PaymentIds:
         return indexes.tobytes() or None
 
     def _load(self, ref: int, payer: int) -> _Known:
-        known = self._known.get((ref, payer))
+        known = self._known.pop((ref, payer), None)
         if known is None:
-            known = self._known[ref, payer] = self._read(ref, payer)
+            self._make_room()
+            known = self._read(ref, payer)
+        self._known[ref, payer] = known  # the newest used stands last
         return known
+
+    def _make_room(self) -> None:
+        """Forget the payers that were asked for longest ago."""
+        while self._known and sum(len(known.ids) for known in self._known.values()) > _MAX_REMEMBERED:
+            del self._known[next(iter(self._known))]
 
     def _read(self, ref: int, payer: int) -> _Known:
         batches: list[Batch] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +87,8 @@ class Database:
             raise self._fail(error) from error
         return found[0] if found else None
 
-    def stream(self, sql: str, parameters: Parameters = ()) -> Iterator[Row]:
-        """The rows of a statement one by one, for tables that do not fit in memory."""
+    def stream(self, sql: str, parameters: Parameters = ()) -> Generator[Row, None, None]:
+        """The rows of a statement one by one, for tables that do not fit in memory. Close it if you stop early."""
         self._check()
         try:
             yield from self._connection.execute(sql, parameters)
