@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from channelpay import __version__
-from channelpay.cli.app import RootGroup, local
+from channelpay.cli.app import RootGroup, connected
 from channelpay.cli.channel import channel
 from channelpay.cli.config import config
 from channelpay.cli.demo import demo
@@ -22,7 +22,7 @@ from channelpay.cli.run import run
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, message="channelpay %(version)s")
-@local
+@connected
 def cli() -> None:
     """Common options of every command; they may also stand after the command."""
 
