@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,16 +85,14 @@ class Buyer:
             except channelpay.NotReachable:
                 pass  # nothing was sent, or nothing was answered: ask again
 
-    async def take_pieces(self, messages: AsyncIterator[tuple[int, list[object]]]) -> None:
+    async def take_pieces(self) -> None:
         """Put every piece that arrives in its place."""
-        async for kind, values in messages:
-            index, piece = values
-            if kind == PIECE and isinstance(index, int) and isinstance(piece, bytes):
-                self.copy[index * PIECE_BYTES : index * PIECE_BYTES + len(piece)] = piece
-                self.pieces += 1
-                if self.pieces % self.tell_every == 0:
-                    tell(pieces=self.pieces)
-                self.arrivals.pop(index).set()  # a piece that nobody waits for, or a second one, ends us: KeyError
+        async for _, (index, piece) in self.wire:
+            self.copy[index * PIECE_BYTES : index * PIECE_BYTES + len(piece)] = piece
+            self.pieces += 1
+            if self.pieces % self.tell_every == 0:
+                tell(pieces=self.pieces)
+            self.arrivals.pop(index).set()  # a piece that nobody waits for, or a second one, ends us: KeyError
 
 
 async def main(home: str, port: int, out: Path, in_flight: int, hold_at: list[int]) -> None:
@@ -103,15 +101,15 @@ async def main(home: str, port: int, out: Path, in_flight: int, hold_at: list[in
     async with channelpay.connect(home, wait_s=WAIT_S) as node, trio.open_nursery() as nursery:
         wire = Wire(stream)
         nursery.start_soon(wire.write)
-        messages = wire.messages()
         wire.send(OFFER)
-        offer = Offer(*(await anext(messages))[1])
+        _, terms = await anext(wire)
+        offer = Offer(*terms)
         channel = await open_channel(node, offer)
         tell(channel=str(channel))
         buyer = Buyer(node, wire, offer, bytearray(offer.size))
         holds = Holds(hold_at)
         nursery.start_soon(holds.release)
-        nursery.start_soon(buyer.take_pieces, messages)
+        nursery.start_soon(buyer.take_pieces)
         started = time.perf_counter()
         await buyer.buy(channel, in_flight, holds)
         seconds = time.perf_counter() - started

@@ -156,8 +156,7 @@ class Director:
         seller = await self.stage.start(
             "seller", _SELLER, "--home", str(self.seller.home), "--file", str(self.goods), pipes=True
         )
-        with trio.fail_after(START_LIMIT_S):
-            port = (await anext(seller.lines()))["port"]
+        port = (await seller.first_line(START_LIMIT_S))["port"]
         holds = [self.pieces // 2, self.pieces * 7 // 8] if self.kill else []
         buyer = await self.stage.start(
             "buyer", _BUYER, "--home", str(self.buyer.home), "--port", str(port), "--out", str(self.copy),
@@ -168,14 +167,14 @@ class Director:
             nursery.start_soon(self._look_again_and_again)
             await self._listen(buyer, nursery)
             nursery.cancel_scope.cancel()
-        if self.result.get("closed") != "settled":
-            raise DemoFailed(f"the buyer ended without closing its channel, after {self._bought} pieces")
+        if (code := await buyer.process.wait()) or self.result.get("closed") != "settled":
+            raise buyer.ended_early(code)
         await self._look()
 
     async def _listen(self, buyer: Child, nursery: trio.Nursery) -> None:
         """Follow what the buyer tells, until it ends."""
         with trio.move_on_after(STALL_LIMIT_S) as patience:
-            async for facts in buyer.lines():
+            async for facts in buyer.lines:
                 bought = self._bought
                 self.result.update(facts)
                 if "channel" in facts:

@@ -33,7 +33,7 @@ class Shop:
         wire = Wire(stream)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.write)
-            async for kind, values in wire.messages():
+            async for kind, values in wire:
                 if kind == OFFER:
                     wire.send(OFFER, *self.offer)
                 else:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,24 @@ class DemoFailed(ChannelpayError):
     """The demo could not be played to its end; the message says where it stopped."""
 
 
+class JsonLines(AsyncIterator[dict[str, Any]]):
+    """The JSON objects on a stream, one a line, until it ends."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    async def __anext__(self) -> dict[str, Any]:
+        while b"\n" not in self._rest:
+            data = await self._stream.receive_some()
+            if not data:
+                raise StopAsyncIteration
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
 @dataclass(eq=False)
 class Child:
     """A process that the demo started. `stays`: it must not end before it is told to."""
@@ -37,14 +56,23 @@ class Child:
     stays: bool
     told_to_end: bool = False
 
-    async def lines(self) -> AsyncIterator[dict[str, Any]]:
-        """The JSON objects on its stdout, until it closes it."""
+    @cached_property
+    def lines(self) -> JsonLines:
+        """What it tells on its stdout."""
         assert self.process.stdout is not None
-        rest = b""
-        async for data in self.process.stdout:
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
-                yield json.loads(line)
+        return JsonLines(self.process.stdout)
+
+    async def first_line(self, limit_s: float) -> dict[str, Any]:
+        """What it tells first; raises DemoFailed if it ends or `limit_s` passes before."""
+        with trio.move_on_after(limit_s):
+            async for told in self.lines:
+                return told
+            raise self.ended_early(await self.process.wait())
+        raise DemoFailed(f"{self.name} told nothing within {limit_s:.0f} s")
+
+    def ended_early(self, code: int) -> DemoFailed:
+        """The failure that it is for this process to end now."""
+        return DemoFailed(f"{self.name} ended by itself with exit code {code}")
 
     async def go_on(self) -> None:
         """Send a line to its stdin."""
@@ -99,7 +127,7 @@ class Stage:
     async def _watch(self, child: Child) -> None:
         code = await child.process.wait()
         if not child.told_to_end and (child.stays or code != 0):
-            raise DemoFailed(f"{child.name} ended by itself with exit code {code}")
+            raise child.ended_early(code)
 
     async def kill(self, child: Child) -> None:
         """SIGKILL: the process gets no chance to tidy up."""

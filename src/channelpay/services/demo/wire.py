@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import trio
@@ -22,28 +22,29 @@ PIECE: Final = 2
 _MAX_FRAME: Final = 4096
 
 
-class Wire:
-    """One connection between the services. `write` must run beside whoever uses it."""
+class Wire(AsyncIterator[tuple[int, list[Any]]]):
+    """One connection between the services: `async for kind, values in wire` until the other one goes away.
+
+    `write` must run beside whoever uses it.
+    """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._outbox = Outbox(stream)
+        self._buffer = FrameBuffer(_MAX_FRAME)
         self.write = self._outbox.run
 
     def send(self, kind: int, *values: Any) -> None:
         """Queue one message."""
         self._outbox.put(frame(kind, pack(list(values))))
 
-    async def messages(self) -> AsyncGenerator[tuple[int, list[Any]], None]:
-        """(kind, values) of every message until the other service goes away."""
-        buffer = FrameBuffer(_MAX_FRAME)
-        while data := await self._receive():
-            buffer.feed(data)
-            while (item := buffer.next_frame()) is not None:
-                yield item[0], unpack(item[1])
-
-    async def _receive(self) -> bytes:
-        try:
-            return bytes(await self._stream.receive_some(65536))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
+    async def __anext__(self) -> tuple[int, list[Any]]:
+        while (item := self._buffer.next_frame()) is None:
+            try:
+                data = await self._stream.receive_some(65536)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                raise StopAsyncIteration
+            self._buffer.feed(data)
+        return item[0], unpack(item[1])
