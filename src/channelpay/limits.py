@@ -75,7 +75,7 @@ MAX_LEDGERS: Final = 8
 MAX_AGENT_BYTES: Final = 64
 MAX_TEXT_BYTES: Final = 256
 
-# --- Channels (spec C-3) -------------------------------------------------------------------
+# --- Channels (spec C-29) ------------------------------------------------------------------
 MIN_WINDOW_S: Final = 10
 """A dispute window must let a restarted node answer; ten seconds serves tests and demos on one machine."""
 
@@ -111,7 +111,7 @@ ANSWER_TIMEOUT_S: Final = 30.0
 """Every wait on a peer's answer: ACCEPT, ACK, SHUTDOWN, FINAL, WITHDRAW-OK."""
 
 CLOSE_TIMEOUT_S: Final = 120.0
-"""A cooperative close that is not through by then becomes a unilateral one: the peer is gone."""
+"""A cooperative close that is not through by then becomes a unilateral one: the peer is gone (spec X-12)."""
 
 FINAL_SUBMIT_DELAY_S: Final = 5.0
 """Party 1 leaves the submission of FINAL to party 0 this long: one transaction instead of two."""

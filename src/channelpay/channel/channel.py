@@ -69,7 +69,7 @@ def disconnected(c: Channel) -> None:
 
 
 def suspend(c: Channel, why: str) -> None:
-    """An ERROR named this channel: it stands still until the next connection (spec E-2)."""
+    """An ERROR named this channel: it stands still until the next connection (spec C-30, E-2)."""
     c.suspended = why
     _forget_held_back(c)
 
@@ -297,7 +297,7 @@ def abandon(c: Channel, fx: Effects) -> None:
 
 
 def answered(c: Channel, operation: str, refused: bool, now: Now, fx: Effects) -> None:
-    """The ledger answered a submission; what it changed comes as a reading. A refused one waits before its next try."""
+    """The ledger answered a submission; what it changed comes as a reading. A refused one waits (spec X-13)."""
     c.in_flight.discard(operation)
     if refused:
         c.submit_after = now.clock + SUBMIT_RETRY_S
@@ -334,7 +334,7 @@ def _watch_answer(c: Channel, now: Now, fx: Effects) -> None:
 
 
 def next_deadline(c: Channel) -> float | None:
-    """When `advance` should be called even if nothing comes, on this process's clock."""
+    """When `advance` should be called even if nothing comes, on this process's clock (spec C-19, X-12)."""
     times = [closing.close_deadline(c), c.submit_after, c.final_wait]
     if c.waiting_since is not None:
         times.append(c.waiting_since + ANSWER_TIMEOUT_S)

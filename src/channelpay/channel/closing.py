@@ -103,7 +103,7 @@ def _usable(final: FinalAgreement | None, now: Now) -> bool:
 
 
 def close_deadline(c: Channel) -> float | None:
-    """When the cooperative close turns unilateral, on this process's clock."""
+    """When the cooperative close turns unilateral, on this process's clock (spec X-12)."""
     if c.phase not in (Phase.SHUTDOWN, Phase.FINAL) or c.closing_since is None:
         return None
     due = c.closing_since + CLOSE_TIMEOUT_S
@@ -143,7 +143,7 @@ def receive_final(c: Channel, message: Final, now: Now, fx: Effects) -> None:
         return
     if not drained(c):
         raise RemoteError(ErrorCode.FINAL_MISMATCH, "FINAL before both sides are drained")
-    if not now.ledger < message.expiry <= now.ledger + 2 * FINAL_EXPIRY_S:  # clocks read at different instants
+    if not now.ledger < message.expiry <= now.ledger + 2 * FINAL_EXPIRY_S:  # spec X-6
         raise RemoteError(ErrorCode.EXPIRY_REFUSED, f"FINAL expires at {message.expiry}; it is {now.ledger}")
     if c.final is None or c.final.expiry != message.expiry:
         signature = c.key.sign(final_bytes(c.channel_id, half0, half1, message.expiry))

@@ -1,4 +1,4 @@
-"""Paying and being paid: the rules D1 to D5 of the protocol. Spec chapter 6, sections 3 and 4.
+"""Paying and being paid: the rules D1 to D5 of the protocol. Spec chapter 6, sections 4 to 6.
 
 A payment enters the queue (`enqueue`), a flush turns the queue into batches (`flush`), the peer's
 ACK or PAY tells that it holds them. What comes in is judged as a run (`receive_run`): every message

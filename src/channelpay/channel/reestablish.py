@@ -1,4 +1,4 @@
-"""After a connection was lost, or a disk rolled back: rule D6. Spec chapter 6, section 5."""
+"""After a connection was lost, or a disk rolled back: rule D6. Spec chapter 6, section 7."""
 
 from __future__ import annotations
 

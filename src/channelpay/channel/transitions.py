@@ -1,4 +1,4 @@
-"""Which message may come in which phase: data first, glue last. Spec C-6, table 2.
+"""Which message may come in which phase: data first, glue last. Spec C-6.
 
 A cell says what the receiver does with a legal-looking message:
 

@@ -1,4 +1,4 @@
-"""Withdrawals by consent, and claims on one_way channels: rule D9. Spec chapter 7, sections 4 and 5.
+"""Withdrawals by consent, and claims on one_way channels: rule D9. Spec chapter 7, sections 3 and 4.
 
 A withdrawal is held against the asker's balance from the moment it is asked for (by the asker) or
 consented to (by the other) until the ledger shows that it executed, or shows a time past its
@@ -105,7 +105,7 @@ def _refusal(c: Channel, message: WithdrawAsk, now: Now) -> ErrorCode | None:
         return ErrorCode.STALLED
     if c.phase != Phase.OPEN or asker in c.withdrawals:
         return ErrorCode.WITHDRAW_REFUSED
-    if not now.ledger < message.expiry <= now.ledger + 2 * FINAL_EXPIRY_S:
+    if not now.ledger < message.expiry <= now.ledger + 2 * FINAL_EXPIRY_S:  # spec X-6
         return ErrorCode.EXPIRY_REFUSED
     if message.total <= c.reading.withdrawn[asker]:
         return ErrorCode.WITHDRAW_REFUSED

@@ -158,7 +158,7 @@ class Accept(Message):
 
 @record
 class Funded(Message):
-    """Party 0 says that the ledger has opened the channel; party 1 looks for itself."""
+    """Party 0 says that the ledger has opened the channel; party 1 looks for itself (spec C-7)."""
 
     TYPE: ClassVar[int] = 0x12
     channel_id: Id
@@ -166,7 +166,7 @@ class Funded(Message):
 
 @record
 class Ready(Message):
-    """The signature over STATE(0, 0)."""
+    """The signature over STATE(0, 0) (spec C-7)."""
 
     TYPE: ClassVar[int] = 0x13
     channel_id: Id
@@ -261,7 +261,7 @@ class PastBatch(Record):
 
 @record
 class PastRecords(Message):
-    """RECORDS: batches in order from the from_n asked for; none at all when none are kept."""
+    """RECORDS: batches in order from the from_n asked for; none at all when none are kept (spec C-25)."""
 
     TYPE: ClassVar[int] = 0x24
     channel_id: Id
@@ -280,7 +280,7 @@ class Shutdown(Message):
 
 @record
 class Final(Message):
-    """The signature over FINAL of the drained halves (spec X-2)."""
+    """The signature over FINAL of the drained halves (spec X-3)."""
 
     TYPE: ClassVar[int] = 0x31
     channel_id: Id
