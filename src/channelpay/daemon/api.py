@@ -26,7 +26,7 @@ from channelpay.messages.control import Method, Paid, PayMany, PayOne
 from channelpay.messages.ledger import AssetView
 from channelpay.messages.schema import Record
 from channelpay.node.roster import DEAD
-from channelpay.node.views import channel_info
+from channelpay.node.views import channel_info, money
 from channelpay.statements import FLAG_ONE_WAY, FLAG_TWO_WAY
 
 _CHANNELS_PAGE: Final = 128
@@ -116,8 +116,17 @@ class Api:
         return tuple(self.node.ledger.assets.values())[:MAX_PAGE]
 
     async def _assets(self, _: control.ListAssets) -> Record:
-        await self._until(lambda: bool(self.node.ledger.subscribed), LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        await self._read_assets()
         return control.AssetList(self._asset_list())
+
+    async def _read_assets(self) -> None:
+        """Assets that were created a moment ago count: ask the ledger now."""
+        ledger = self.node.ledger
+        await self._until(lambda: bool(ledger.subscribed), LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
+        asked_at = trio.current_time()
+        self.node.read_ledger(asked_at)
+        self.engine.wake()
+        await self._until(lambda: ledger.fresh_at >= asked_at, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
 
     async def _channels(self, method: control.ListChannels) -> Record:
         after = method.after or b""
@@ -150,6 +159,8 @@ class Api:
         with self.engine.watch(request_id) as answers:
             await self._until(lambda: bool(answers), LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
         held = {h.asset_id: h.units for h in answers[0].holdings}
+        if not held.keys() <= self.node.ledger.assets.keys():
+            await self._read_assets()
         inside: dict[bytes, int] = {}
         for c in self.node.channels.values():
             if c.phase not in DEAD:
@@ -243,6 +254,10 @@ class Api:
     async def _withdraw(self, method: control.WithdrawChannel) -> Record:
         channel = self.node.channel(method.channel_id)
         before = channel.reading.withdrawn[channel.side] if channel.reading else 0
+        left = channel.spendable()
+        if channel.phase is Phase.OPEN and method.units > left:
+            wanted, left_text = money(self.node, channel, method.units), money(self.node, channel, left)
+            raise LocalError(Reason.INSUFFICIENT_BALANCE, f"{wanted} to withdraw, {left_text} left in the channel")
         with self.engine.watch(method.channel_id) as notes:
             self.node.withdraw(method.channel_id, method.units, trio.current_time())
             await self._durable()

@@ -26,6 +26,7 @@ from channelpay.messages.control import (
     PaymentView,
     PayOne,
 )
+from channelpay.node.views import money
 from channelpay.store.payment_ids import Found, id_time_ms
 
 Done = Callable[["Paid | LocalError"], None]
@@ -99,7 +100,21 @@ class PaymentDesk:
             done(error or Paid(call_id, item.first_n, 1, 0))
 
         item.waiters.append(paid)
-        self._node.pay(message.channel_id, [item], trio.current_time())
+        self._queue(channel, [item])
+
+    def _queue(self, channel: Channel, items: list[Queued]) -> None:
+        """Raises LocalError; amounts in it are written as people write them."""
+        try:
+            self._node.pay(channel.channel_id, items, trio.current_time())
+        except LocalError as error:
+            if error.reason is not Reason.INSUFFICIENT_BALANCE:
+                raise
+            wanted, left = (
+                money(self._node, channel, units) for units in (sum(i.total for i in items), channel.spendable())
+            )
+            raise LocalError(
+                error.reason, f"{wanted} to pay, {left} left in the channel; a top-up adds to it"
+            ) from None
         self._engine.wake()
 
     def _known(self, channel: Channel, payment_id: bytes, amount: int, call_id: int, done: Done) -> bool:
@@ -150,8 +165,7 @@ class PaymentDesk:
         for item in items:
             item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
         if items:
-            self._node.pay(message.channel_id, items, trio.current_time())
-            self._engine.wake()
+            self._queue(channel, items)
         answers = _Answers(message.call_id, items, len(old), done)
         if items:
             items[-1].waiters.append(answers.new)

@@ -27,7 +27,7 @@ from channelpay.messages.schema import Record
 from channelpay.node import opening
 from channelpay.node.ledger_link import Asked, LedgerLink, reading_of
 from channelpay.node.opening import Offer
-from channelpay.node.policy import Policy
+from channelpay.node.policy import REFUSALS, Policy
 from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, OperationAnswered, Ready, RequestAnswered
 from channelpay.node.roster import DEAD, Roster
 from channelpay.node.timers import Timers
@@ -279,7 +279,7 @@ class Node:
             self.policy, offer, self.ledger, self.stopping, self.roster.count_with(peer_id), len(self.roster.live)
         )
         if code is not None:
-            self._send(connection, Error(int(code), offer.open_nonce, f"this node's policy: {code.name.lower()}"))
+            self._send(connection, Error(int(code), offer.open_nonce, REFUSALS.get(code, "")))
             return
         index = self._take_key_index()
         limits = self.policy.receive_limits(offer.asset_id)
@@ -378,6 +378,13 @@ class Node:
         """Ask the ledger for a reading of one channel that shows it as it is now."""
         if self.ledger.connected and self.ledger.wants_reading(channel_id):
             self._ask(ask.Channel(channel_id), channel_id)
+
+    def read_ledger(self, clock: float) -> None:
+        """Ask for the ledger's assets and rules, and so for a reading of all channels, before the next poll is due."""
+        self._clock = clock
+        if self.ledger.subscribed:
+            self._ask(ask.Info(), None)
+            self.ledger.polled_at = clock
 
     def read_account(self, clock: float) -> bytes | None:
         """Ask for this node's balance; AccountView comes with the request id returned. None: no ledger."""

@@ -49,6 +49,22 @@ class Policy(NamedTuple):
         return ReceiveLimits(self.max_unacked, bounds.max_unacked_value, bounds.min_payment)
 
 
+REFUSALS = {
+    ErrorCode.NOT_ACCEPTING: "it accepts no channels that others open (its policy.auto_accept)",
+    ErrorCode.FLAGS_REFUSED: "flags are neither two_way nor one_way",
+    ErrorCode.ASSET_REFUSED: "it does not take this asset",
+    ErrorCode.DEPOSIT_REFUSED: "the deposit is outside what it takes",
+    ErrorCode.WINDOW_REFUSED: "the dispute window is outside what it takes",
+    ErrorCode.BATCH_REFUSED: f"max_batch is outside 1 .. {MAX_BATCH}",
+    ErrorCode.LIMITS_REFUSED: "under the limits offered nothing could be paid",
+    ErrorCode.TOO_MANY_CHANNELS: "it has as many channels as it wants, with this node or in all",
+    ErrorCode.KEY_REFUSED: "a key is unsound",
+    ErrorCode.LEDGER_REFUSED: "it cannot reach its ledger now, or uses another one",
+    ErrorCode.STOPPING: "it is stopping",
+}
+"""What a refused opener is told: the text beside the code."""
+
+
 def refusal(
     policy: Policy, offer: Open, known_assets: frozenset[bytes], with_peer: int, in_all: int
 ) -> ErrorCode | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from channelpay.amounts import Asset, format_units
 from channelpay.channel.closing import co_sign
 from channelpay.channel.state import Channel, Phase
 from channelpay.messages.control import ChannelInfo, CoSignedState
@@ -56,3 +57,11 @@ def stalled(node: Node, c: Channel, clock: float) -> str:
     if node.ledger.is_stale(c.setup.terms.window_s, clock):
         return "the ledger has not been heard of for a quarter of the dispute window"
     return "" if c.connected else "the peer is not connected"
+
+
+def money(node: Node, c: Channel, units: int) -> str:
+    """`units` of the channel's asset for people: `1.500000 USD`, or units as long as the asset is not known."""
+    view = node.ledger.assets.get(c.setup.terms.asset_id)
+    if view is None:
+        return f"{units} units"
+    return format_units(units, Asset(view.asset_id, view.code, view.scale, view.issuer))
