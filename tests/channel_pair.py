@@ -200,8 +200,12 @@ class Side:
                 assert self.disk.last_n(self.party) >= own
 
     def answer_recall(self, recall: RecallAnswer) -> peer.PastRecords:
-        found = [e for e in self.disk.batches(recall.payer) if e.half.n >= recall.from_n]
-        past = [peer.PastBatch(*e.batch) for e in found][: self.pieces] if recall.from_n >= self.kept_from else []
+        past: list[peer.PastBatch] = []
+        next_n = recall.from_n
+        for entry in self.disk.batches(recall.payer):
+            if entry.batch.first_n == next_n >= self.kept_from and len(past) < self.pieces:
+                past.append(peer.PastBatch(*entry.batch))
+                next_n = entry.half.n + 1
         return peer.PastRecords(self.c.channel_id, recall.payer, tuple(past))
 
     def receive(self, *messages: Message) -> Effects:
@@ -216,7 +220,7 @@ class Side:
         return bool(messages)
 
     def read(self, asked: bool = True) -> None:
-        self.wants_reading = False
+        self.wants_reading = self.stale = False
         reading = self.pair.reading()
         if reading is not None:
             self.do(lambda c, fx: step.ledger_reading(c, reading, self.pair.time, self.now(), fx, asked))

@@ -292,6 +292,41 @@ def test_both_went_back_and_one_had_not_finished() -> None:
     assert [(e.payer, e.size) for e in pair.b.disk.journal if isinstance(e, JournalGap)] == [(1, 3), (0, 6)]
 
 
+def test_evidence_with_more_units_outlives_fewer_signed_anew() -> None:
+    """a went back and pays again from there: b keeps the signature that is worth more."""
+    pair = Pair().open()
+    old = pair.a.disk.copy()
+    pair.a.pay(100)
+    pair.connect()
+    pair.b.deliver(1)
+    assert pair.b.c.evidence is not None
+    pair.a.crash(old)
+    pair.reconnect()
+    pair.a.pay(30)
+    pair.run()
+    assert pair.b.disk.payments(0) == [(1, 30)]
+    pair.b.close(force=True)
+    pair.run()
+    pair.settle_alone()
+    assert pair.row().out1 == 600
+
+
+def test_an_acknowledgement_never_goes_back() -> None:
+    """b shows more of its own and less of mine than before: its disk went back."""
+    pair = Pair().open()
+    pair.a.pay(1)
+    pair.run()
+    held = pair.a.c.held
+    assert held is not None
+    pair.connect()
+    message = pair.a.inbox.popleft()
+    assert isinstance(message, Reestablish)
+    old = signed_state(pair.b, Half(), Half())
+    pair.a.receive(replace(message, mine=old, yours=None))
+    assert pair.a.c.held == held
+    assert not pair.a.errors
+
+
 def recalling() -> tuple[Pair, peer.PastRecords]:
     """b was rolled back; the RECORDS that a sends it."""
     pair, _, old_b = busy()

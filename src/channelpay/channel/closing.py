@@ -85,7 +85,8 @@ def advance(c: Channel, now: Now, fx: Effects) -> None:
         if not c.shutdown_sent and not c.queue and c.resolved:
             c.shutdown_sent = True
             fx.messages.append(Shutdown(c.channel_id, c.own.n))
-        if c.side == 0 and not c.final_sent and drained(c) and not _usable(c.final, now):
+        # Without the ledger's time there is no expiry that party 1 could accept.
+        if c.side == 0 and not c.final_sent and drained(c) and not _usable(c.final, now) and now.ledger:
             _propose(c, now, fx)
     _submit_final(c, now, fx)
     if c.closing_since is None and c.phase in (Phase.SHUTDOWN, Phase.FINAL):
@@ -268,9 +269,8 @@ def newest_states(c: Channel) -> list[Held]:
 
 
 def _is_news(c: Channel, held: Held, reading: Reading) -> bool:
-    known = reading.halves
-    half0, half1 = c.in_order(held.own, held.peer)
-    return half0.n > known[0].n or half1.n > known[1].n
+    shown = zip(c.in_order(held.own, held.peer), reading.halves, strict=True)
+    return any(half.n > known.n or half.total > known.total for half, known in shown)
 
 
 def co_sign(c: Channel, held: Held) -> CoSigned:
@@ -295,6 +295,7 @@ def follow_ledger(c: Channel, reading: Reading, now: Now, fx: Effects) -> None:
 
 def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
     c.phase = Phase.SETTLED
+    c.withdrawals.clear()  # nothing can be taken out any more
     fx.save = True
     fail_queue(c, fx, LocalError(Reason.CLOSING, "not paid: the channel is settled"))
     _journal_unseen(c, reading.halves[1 - c.side], fx)

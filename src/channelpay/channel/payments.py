@@ -286,7 +286,7 @@ def hold(c: Channel, newest: Held, fx: Effects) -> None:
     """Make `newest` the state held, and pay out what it acknowledges (spec C-17)."""
     before = c.acked
     c.held = newest
-    if c.evidence is not None and c.evidence.peer.n <= newest.peer.n:
+    if c.evidence is not None and _covers(newest.peer, c.evidence.peer):
         c.evidence = None
         fx.save = True
     fx.save_hot = True
@@ -303,6 +303,11 @@ def hold(c: Channel, newest: Held, fx: Effects) -> None:
     if paid:
         forget_ids(c, paid)
         fx.notes.append(PaidNote(paid))
+
+
+def _covers(newer: Half, older: Half) -> bool:
+    """Whether the ledger pays no more for `older`: a payer that was rolled back may have signed a lower total anew."""
+    return newer.n >= older.n and newer.total >= older.total
 
 
 def forget_ids(c: Channel, items: list[Queued]) -> None:
