@@ -23,7 +23,7 @@ from channelpay.ledger.requests import Ledger
 from channelpay.ledger.views import events
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import VIEWS, ChannelView, LedgerRequest
-from channelpay.messages.peer import Error, Message, PastBatch, PastRecords, Request
+from channelpay.messages.peer import Error, Message, PastBatch, PastRecords, Request, Response
 from channelpay.node.node import Node
 from channelpay.node.policy import Policy
 from channelpay.node.ready import OpenAccepted, OpenFailed, RequestAnswered
@@ -94,6 +94,9 @@ class NodeWorld:
         self.failed: list[Queued] = []
         self.seen_number = 0
         self.watching = False
+        self.ledger_up = True  # whether a connection to the ledger can be had
+        self.requests: deque[Request] = deque()  # on their way to the ledger
+        self.answers: deque[tuple[Request, Response]] = deque()  # on their way back
         if not path.exists():
             create_node_store(path, self.keys.identity.public, world.ledger.ledger.ledger_id)
         self.start()
@@ -113,7 +116,7 @@ class NodeWorld:
             self.node.load(channel)
         for request in self.store.requests():
             self.node.load_request(request)
-        self.watching = False
+        self._forget_ledger()
         self.alive = True
 
     def crash(self) -> None:
@@ -127,11 +130,18 @@ class NodeWorld:
         self.connect_ledger()
 
     def connect_ledger(self) -> None:
-        self.node.ledger_connected(self.world.clock)
+        if self.ledger_up:
+            self.node.ledger_connected(self.world.clock)
 
     def lose_ledger(self) -> None:
-        self.watching = False
+        """The connection breaks; what was on its way is lost, executed or not."""
+        self._forget_ledger()
         self.node.ledger_disconnected(self.world.clock)
+
+    def _forget_ledger(self) -> None:
+        self.watching = False
+        self.requests.clear()
+        self.answers.clear()
 
     # --- Doing -------------------------------------------------------------------------------
 
@@ -151,8 +161,8 @@ class NodeWorld:
             batches = self.store.batches(recall.channel_id, recall.payer, recall.from_n)
             past = tuple(PastBatch(*batch) for batch in batches)
             self.world.send(self, number, PastRecords(recall.channel_id, recall.payer, past))
-        for request in ready.submit:
-            self._ask(request)
+        if self.node.ledger.connected:
+            self.requests += ready.submit
         for number, error in ready.close:
             self.world.end(self, number, error)
         for note in ready.notes:
@@ -166,20 +176,42 @@ class NodeWorld:
         elif isinstance(note, FailedNote):
             self.failed += note.items
 
-    def _ask(self, request: Request) -> None:
-        world = self.world
+    def ledger_takes(self) -> bool:
+        """The ledger executes one request; whether there was one."""
+        if not self.requests:
+            return False
+        request = self.requests.popleft()
+        response = self.world.ledger.execute(request)
         operation = LedgerRequest.decode(request.blob).operation
-        response = world.ledger.execute(request)
-        if isinstance(operation, ops.Subscribe):
+        if isinstance(operation, ops.Subscribe) and not response.outcome:
             self.watching = True
             self.seen_number = operation.after
+        self.answers.append((request, response))
+        return True
+
+    def ledger_answers(self) -> bool:
+        """One answer arrives, after the events before it; whether there was one."""
+        if not self.answers:
+            return False
         self.events()
+        request, response = self.answers.popleft()
+        clock = self.world.clock
         if response.outcome:
-            name = Outcome(response.outcome).label
-            self.node.ledger_answer(request.request_id, response.outcome, name, None, world.clock)
+            label = Outcome(response.outcome).label
+            self.node.ledger_answer(request.request_id, response.outcome, label, None, clock)
         else:
+            operation = LedgerRequest.decode(request.blob).operation
             body = VIEWS[type(operation)].decode(response.body)
-            self.node.ledger_answer(request.request_id, 0, "", body, world.clock)
+            self.node.ledger_answer(request.request_id, 0, "", body, clock)
+        return True
+
+    def use_ledger(self) -> bool:
+        """Everything that is on its way to the ledger and back arrives."""
+        did = False
+        while self.ledger_takes() or self.ledger_answers():
+            did = True
+        self.events()
+        return did
 
     def events(self) -> None:
         if not self.watching:
@@ -282,14 +314,13 @@ class World:
             if (owner, number) in self.wires:
                 self._drop(node, number)
 
-    def deliver(self, node: NodeWorld) -> bool:
-        """Everything that waits for a node goes in at once."""
+    def deliver(self, node: NodeWorld, most: int = 1_000_000) -> bool:
+        """What waits for a node goes in at once, at most so many messages of each connection."""
         did = False
         for key in [key for key in self.inboxes if key[0] == id(node)]:
             inbox = self.inboxes.get(key)
             if inbox:
-                messages = list(inbox)
-                inbox.clear()
+                messages = [inbox.popleft() for _ in range(min(most, len(inbox)))]
                 did = True
                 if isinstance(messages[-1], Error) and messages[-1].channel is None:
                     self._drop(node, key[1])
@@ -303,7 +334,7 @@ class World:
             did = False
             for node in self.nodes:
                 if node.alive:
-                    node.events()
+                    did |= node.use_ledger()
                     did |= self.deliver(node)
                     did |= node.turn()
             if not did:
