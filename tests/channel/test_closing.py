@@ -162,13 +162,14 @@ def test_shutdown_is_said_on_every_connection() -> None:
 
 def test_no_payment_after_shutdown() -> None:
     pair = busy()
-    pair.b.close()
-    pair.a.receive(pair.a.inbox.popleft())
-    pay = forge(pair.b, 1)
-    before = pair.a.bytes()
-    pair.a.receive(pay)
-    assert pair.a.errors[0].code is ErrorCode.ILLEGAL_NOW
-    assert pair.a.bytes() == before
+    pay = forge(pair.a, 1)
+    pair.a.close()
+    pair.b.deliver()
+    assert pair.b.c.phase is Phase.SHUTDOWN
+    before = pair.b.bytes()
+    pair.b.receive(pay)
+    assert pair.b.errors[0].code is ErrorCode.ILLEGAL_NOW
+    assert pair.b.bytes() == before
 
 
 def test_shutdown_that_counts_wrongly() -> None:

@@ -312,19 +312,25 @@ def test_evidence_with_more_units_outlives_fewer_signed_anew() -> None:
 
 
 def test_an_acknowledgement_never_goes_back() -> None:
-    """b shows more of its own and less of mine than before: its disk went back."""
+    """b shows more of its own and less of mine than the state that I hold: its disk went back."""
     pair = Pair().open()
     pair.a.pay(1)
     pair.run()
     held = pair.a.c.held
     assert held is not None
+    pair.b.pay(2)
+    pair.run()
+    pair.a.c.held = held  # as after records of b were recalled: its signature on them is not here
+    pair.a.disk.hot = pair.a.bytes()[1]
     pair.connect()
     message = pair.a.inbox.popleft()
     assert isinstance(message, Reestablish)
-    old = signed_state(pair.b, Half(), Half())
-    pair.a.receive(replace(message, mine=old, yours=None))
-    assert pair.a.c.held == held
+    shown = signed_state(pair.b, Half(), pair.b.c.own)
+    pair.a.receive(replace(message, mine=shown, yours=None))
     assert not pair.a.errors
+    assert pair.a.c.held == held
+    assert pair.a.c.evidence is not None
+    assert pair.a.c.evidence.signature == shown.signature
 
 
 def recalling() -> tuple[Pair, peer.PastRecords]:
