@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from channelpay.messages import peer
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "spec"
+SCRIPTS = ROOT / "scripts"
 CHAPTERS = {
     "M": "02-money.md", "S": "03-signed-bytes.md", "T": "04-transport.md", "W": "05-messages.md", "C": "06-channel.md",
     "X": "07-closing.md", "L": "08-ledger.md", "E": "09-errors.md", "N": "12-node.md",
@@ -84,7 +83,12 @@ def test_every_requirement_named_in_the_code_exists() -> None:
 
 
 def test_every_requirement_named_in_the_specification_and_its_scripts_exists() -> None:
-    files = [*sorted(SPEC.glob("*.md")), *sorted((ROOT / "scripts").glob("*_vectors"))]
+    files = [
+        *sorted(SPEC.glob("*.md")),
+        *sorted(SCRIPTS.glob("*_vectors")),
+        *sorted(SCRIPTS.glob("ver*/*.py")),
+        *sorted(SCRIPTS.glob("vec*/*.py")),
+    ]
     assert [found for path in files for found in missing(path)] == []
 
 
@@ -153,7 +157,7 @@ def test_offsets_of_statements_add_up() -> None:
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
+    command = [sys.executable, str(SCRIPTS / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -170,23 +174,22 @@ def test_vectors_hold_for_an_implementation_of_their_own() -> None:
 
 
 def test_the_verifier_imports_nothing_of_ours() -> None:
-    text = (ROOT / "scripts" / "verify_vectors").read_text()
-    assert not re.search(r"^\s*(from|import) (channelpay|vectors)", text, re.MULTILINE)
+    files = [SCRIPTS / "verify_vectors", *(SCRIPTS / "verifier").glob("*.py")]
+    assert len(files) > 5
+    for file in files:
+        assert not re.search(r"^\s*(from|import) (channelpay|vectors)", file.read_text(), re.MULTILINE), file.name
 
 
-def verifier() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("verify_vectors", str(ROOT / "scripts" / "verify_vectors"))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+def cases_of(path: Path) -> list[Any]:
+    found: list[Any] = json.loads(path.read_text())["cases"]
+    return found
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
-def test_the_verifier_notices_every_case_that_is_wrong(path: Path) -> None:
-    judge = verifier().judge
-    for case in json.loads(path.read_text())["cases"]:
+def test_the_verifier_notices_every_case_that_is_wrong(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    judge = importlib.import_module("verifier.cases").judge
+    for case in cases_of(path):
         assert judge(case) is None
         for changed in spoiled(case):
             assert judge(changed) is not None, changed["name"]
@@ -211,7 +214,29 @@ def changes(value: Any) -> Iterator[Any]:
             yield from ([*value[:index], changed, *value[index + 1 :]] for changed in changes(item))
 
 
-def test_names_of_cases_are_unique() -> None:
+def test_cases_have_names_of_their_own_and_one_verdict() -> None:
     for path in VECTORS:
-        names = [(case["kind"], case["name"]) for case in json.loads(path.read_text())["cases"]]
+        cases = cases_of(path)
+        names = [(case["kind"], case["name"]) for case in cases]
         assert len(set(names)) == len(names)
+        assert all(("expect" in case) != ("error" in case) for case in cases)
+
+
+def test_there_are_as_many_invalid_cases_as_valid_ones() -> None:
+    cases = [case for path in VECTORS for case in cases_of(path)]
+    assert len(cases) >= 1000
+    assert 2 * sum("error" in case for case in cases) >= len(cases)
+
+
+def test_every_case_names_requirements_that_exist() -> None:
+    defined = {f"{prefix}-{number}" for prefix, number in DEFINED}
+    for path in VECTORS:
+        for case in cases_of(path):
+            assert case["requirements"], case["name"]
+            assert set(case["requirements"]) <= defined, case["name"]
+
+
+def test_every_vector_file_is_listed_with_its_kinds() -> None:
+    files = {f"{path.name}": sorted({case["kind"] for case in cases_of(path)}) for path in VECTORS}
+    listed = {name: sorted(kinds.split(", ")) for name, _, kinds in table("README.md", "file", "cases", "kinds")}
+    assert listed == files

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from channelpay import crypto, errors, keys, statements
-
-ORDER = 2**252 + 27742317777372353535851937790883648493
-P = 2**255 - 19
+from channelpay.ledger.outcomes import LedgerRefused
 
 Case = dict[str, Any]
 
@@ -44,6 +43,20 @@ MEMO = b"piece 0"
 EXPIRY = 1_750_003_600
 
 
+def hexed(data: bytes) -> str:
+    """Bytes as vectors write them: hexadecimal, a run of 256 or more equal bytes as a piece `00*256` of its own."""
+    pieces, at = [], 0
+    for run in re.finditer(rb"(.)\1{255,}", data, re.DOTALL):
+        pieces += [data[at : run.start()].hex(), f"{run[1].hex()}*{len(run[0])}"]
+        at = run.end()
+    return " ".join(piece for piece in [*pieces, data[at:].hex()] if piece)
+
+
+def shown(fields: dict[str, Any]) -> dict[str, str]:
+    """Named numbers and bytes as the texts of a case."""
+    return {name: hexed(value) if isinstance(value, bytes) else str(value) for name, value in fields.items()}
+
+
 def show(value: Any) -> Any:
     """A wire value as JSON."""
     if isinstance(value, bool | float):
@@ -51,7 +64,7 @@ def show(value: Any) -> Any:
     if isinstance(value, int):
         return {"uint": str(value)}
     if isinstance(value, bytes):
-        return {"bytes": value.hex()}
+        return {"bytes": hexed(value)}
     if isinstance(value, list):
         return [show(item) for item in value]
     return value
@@ -61,6 +74,8 @@ def name_of(error: errors.ChannelpayError) -> str:
     """How vectors name an error: a wire code's name, or what kind of input was refused."""
     if isinstance(error, errors.RemoteError):
         return error.code.name.lower()
+    if isinstance(error, LedgerRefused):
+        return error.outcome.label
     return {
         errors.AmountError: "amount",
         errors.AddressError: "address",
@@ -69,9 +84,18 @@ def name_of(error: errors.ChannelpayError) -> str:
     }[type(error)]
 
 
-def case(kind: str, name: str, given: Any, judge: Callable[[], Any]) -> Case:
-    """One case; what `judge` returns is expected, what it raises is the error."""
+def case(kind: str, name: str, given: Any, judge: Callable[[], Any], *also: str) -> Case:
+    """One case; what `judge` returns is expected, what it raises is the error.
+
+    `also` are requirements that this case shows beside those of its kind (see requirements.py).
+    """
+    found = {"name": name, "kind": kind, "requirements": also, "input": given}
     try:
-        return {"name": name, "kind": kind, "input": given, "expect": judge()}
+        return {**found, "expect": judge()}
     except errors.ChannelpayError as error:
-        return {"name": name, "kind": kind, "input": given, "error": name_of(error)}
+        return {**found, "error": name_of(error)}
+
+
+def made(kind: str, name: str, given: Any, expect: Any, *also: str) -> Case:
+    """A case that shows what is made, where nothing can be refused."""
+    return {"name": name, "kind": kind, "requirements": also, "input": given, "expect": expect}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vectors.common import BUYER, CHANNEL, GENESIS, MEMO, PAYMENT_ID, SALT0, SALT1, SELLER, TERMS, Case
+from vectors.common import BUYER, CHANNEL, GENESIS, MEMO, PAYMENT_ID, SALT0, SALT1, SELLER, TERMS, Case, made
 
 from channelpay import batches, codec, statements
 from channelpay.messages import peer
@@ -35,13 +35,21 @@ def example() -> Case:
         "half1": statements.ZERO_HALF.pack().hex(),
         "state": state.hex(),
         "pay_parts": cut(
-            pay, ["first_n", "one payment in 24 bytes", "the memo of payment 0", "ack_n", "by key0, over STATE"]
+            pay,
+            [
+                "the channel",
+                "first_n",
+                "one payment in 24 bytes",
+                "the memo of payment 0",
+                "ack_n",
+                "by key0, over STATE",
+            ],
         ),
-        "ack_parts": cut(ack, ["n", "own_n", "by key1, over the same STATE"]),
+        "ack_parts": cut(ack, ["the channel", "n", "own_n", "by key1, over the same STATE"]),
         "pay": pay.to_frame().hex(),
         "ack": ack.to_frame().hex(),
     }
-    return {"name": "one payment of 0.0001 USD", "kind": "example", "input": given, "expect": expect}
+    return made("example", "one payment of 0.0001 USD", given, expect)
 
 
 def cut(message: peer.Message, meanings: list[str]) -> list[list[str]]:
@@ -52,7 +60,7 @@ def cut(message: peer.Message, meanings: list[str]) -> list[list[str]]:
         [frame[4:5].hex(), f"type {type(message).__name__.upper()}"],
     ]
     found.append([frame[5:6].hex(), f"an array of {len(message._fields)}"])
-    for (name, _), value, meaning in zip(message._fields, message.to_wire(), ["the channel", *meanings], strict=True):
+    for (name, _), value, meaning in zip(message._fields, message.to_wire(), meanings, strict=True):
         head, body = codec.pack(value), b""
         if isinstance(value, bytes):
             head, body = head[: -len(value)], value

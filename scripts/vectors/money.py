@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vectors.common import ISSUER, MEMO, PAYMENT_ID, USD, Case, case
+from vectors.common import ISSUER, MEMO, PAYMENT_ID, USD, Case, case, hexed
 
 from channelpay import amounts, batches, codec
 
@@ -31,17 +31,19 @@ def batch_cases() -> list[Case]:
         "a total above 2^63-1": (raw_record(top) + one, 4096),
     }
     cases = [
-        case("records", n, {"records": r.hex(), "max_batch": str(m)}, lambda r=r, m=m: str(batches.records_total(r, m)))
+        case(
+            "records", n, {"records": hexed(r), "max_batch": str(m)}, lambda r=r, m=m: str(batches.records_total(r, m))
+        )
         for n, (r, m) in rows.items()
     ]
     for name, (data, count) in memo_rows().items():
-        given = {"memos": data.hex(), "count": str(count)}
+        given = {"memos": hexed(data), "count": str(count)}
         cases.append(case("memos", name, given, lambda d=data, c=count: pairs(d, c)))
     return cases
 
 
 def pairs(data: bytes, count: int) -> Any:
-    return [[str(index), memo.hex()] for index, memo in batches.parse_memos(data, count)]
+    return [[str(index), hexed(memo)] for index, memo in batches.parse_memos(data, count)]
 
 
 def memo_rows() -> dict[str, tuple[bytes, int]]:

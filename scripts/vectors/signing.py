@@ -1,4 +1,4 @@
-"""keys.json, ids.json and statements.json."""
+"""keys.json and ids.json."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ from typing import Any
 from vectors.common import (
     BUYER,
     CHANNEL,
-    EXPIRY,
-    GENESIS,
-    ISSUER,
     LEDGER,
-    MEMO,
-    ORDER,
-    PAYMENT_ID,
-    SALT0,
-    SALT1,
     SELLER,
-    TERMS,
     Case,
-    P,
     case,
     fill,
+    made,
 )
+from vectors.crafted import crafted_keys, crafted_signatures
+from verifier.curve import P
 
-from channelpay import batches, crypto, keys, statements
-from channelpay.messages import ledger, peer
+from channelpay import crypto, keys, statements
 
 
 def key_cases() -> list[Case]:
@@ -52,7 +44,7 @@ def words_case(name: str, entropy: bytes) -> Case:
     named = {"m/7668'/0'": owner.identity, "m/7668'/1'": owner.account}
     named |= {f"m/7668'/2'/{i}'": owner.channel(i) for i in (0, 1, 2**31 - 1)}
     expect = {"words": words, "public_keys": {path: key.public.hex() for path, key in named.items()}}
-    return {"name": f"keys of {name}", "kind": "keyring", "input": {"entropy": entropy.hex()}, "expect": expect}
+    return made("keyring", f"keys of {name}", {"entropy": entropy.hex()}, expect)
 
 
 def public_keys() -> dict[str, bytes]:
@@ -67,7 +59,7 @@ def public_keys() -> dict[str, bytes]:
     for more in (0, 1, 3, 4, 5, 6, 9, 10, 13, 14, 15, 16, 18):
         found |= {f"not canonical, y = p+{more}, sign {sign}": point(P + more, sign) for sign in (0, 1)}
     found |= {"all ones": b"\xff" * 32, "no point, y = 2": point(2), "no point, y = 7": point(7)}
-    return found
+    return found | crafted_keys()
 
 
 RFC8032 = [
@@ -111,23 +103,25 @@ def signature_cases() -> list[Case]:
     ]
     signer, message = BUYER.channel(0), statements.state_bytes(CHANNEL, statements.ZERO_HALF, statements.ZERO_HALF)
     signature = signer.sign(message)
-    r, s = signature[:32], int.from_bytes(signature[32:], "little")
+    r, s = signature[:32], signature[32:]
     small = (1).to_bytes(32, "little")
     variants = {
         "the signature": (signer.public, message, signature),
-        "S + L": (signer.public, message, r + (s + ORDER).to_bytes(32, "little")),
         "a bit of R": (signer.public, message, bytes([signature[0] ^ 1]) + signature[1:]),
-        "a bit of S": (signer.public, message, r + (s ^ 1).to_bytes(32, "little")),
+        "a bit of S": (signer.public, message, r + bytes([s[0] ^ 1]) + s[1:]),
         "63 bytes": (signer.public, message, signature[:63]),
         "65 bytes": (signer.public, message, signature + b"\0"),
         "no bytes": (signer.public, message, b""),
         "all zero": (signer.public, message, bytes(64)),
-        "R the identity, S = 0": (signer.public, message, small + bytes(32)),
+        "R and S exchanged": (signer.public, message, s + r),
+        "R the neutral point, S = 0": (signer.public, message, small + bytes(32)),
         "another key": (SELLER.channel(0).public, message, signature),
         "another message": (signer.public, message[:-1] + b"\1", signature),
+        "a byte more of the message": (signer.public, message + b"\0", signature),
+        "the hash of the message": (signer.public, crypto.sha256(message), signature),
         "another tag": (signer.public, statements.TAG_FINAL + message[16:], signature),
         "a key of small order, constant signature": (small, message, small + bytes(32)),
-    }
+    } | crafted_signatures(message)
     for name, (key, text, given) in variants.items():
         fields = {"key": key.hex(), "message": text.hex(), "signature": given.hex()}
         cases.append(case("verify", name, fields, lambda k=key, t=text, g=given: crypto.verify(k, g, t) or ""))
@@ -206,171 +200,3 @@ def other_id(version: int, program: bytes) -> str:
 def parts(text: str) -> Any:
     address = keys.parse_address("cp", text)
     return {"key": address.key.hex(), "host": address.host, "port": str(address.port)}
-
-
-def half(payer: int, *amounts_paid: int) -> statements.Half:
-    """The half after one batch of these payments."""
-    records = b"".join(batches.pack_record(units) for units in amounts_paid)
-    h = statements.link(CHANNEL, payer, GENESIS, 1, len(amounts_paid), records, b"")
-    return statements.Half(len(amounts_paid), sum(amounts_paid), h)
-
-
-def statement_cases() -> list[Case]:
-    half0, half1 = half(0, 100, 250), half(1, 7)
-    channel = CHANNEL.hex()
-    cases = asset_cases() + channel_cases() + half_cases()
-    pairs = {
-        "nothing paid": (statements.ZERO_HALF,) * 2,
-        "party 0 paid": (half0, statements.ZERO_HALF),
-        "both paid": (half0, half1),
-    }
-    signers = (BUYER.channel(0), SELLER.channel(0))
-    for name, (first, second) in pairs.items():
-        halves = {"channel_id": channel, "half0": first.pack().hex(), "half1": second.pack().hex()}
-        cases.append(signed("state", name, halves, statements.state_bytes(CHANNEL, first, second), *signers))
-        final = statements.final_bytes(CHANNEL, first, second, EXPIRY)
-        cases.append(signed("final", name, {**halves, "expiry": str(EXPIRY)}, final, *signers))
-    for party in (0, 1):
-        given = {"channel_id": channel, "party": str(party), "total": "5000000", "expiry": str(EXPIRY)}
-        data = statements.withdraw_bytes(CHANNEL, party, 5_000_000, EXPIRY)
-        cases.append(signed("withdraw", f"party {party}", given, data, *signers))
-    cases.append(signed("accepted", "consent", {"channel_id": channel}, statements.accepted_bytes(CHANNEL), *signers))
-    given = {"channel_id": channel, "salt0": SALT0.hex(), "salt1": SALT1.hex()}
-    cases.append({"name": "genesis", "kind": "genesis", "input": given, "expect": {"hash": GENESIS.hex()}})
-    return cases + link_cases() + auth_cases() + ledger_statements()
-
-
-def signed(kind: str, name: str, given: Case, data: bytes, *signers: crypto.SigningKey) -> Case:
-    expect: Case = {"bytes": data.hex()}
-    expect["signatures"] = [{"key": s.public.hex(), "signature": s.sign(data).hex()} for s in signers]
-    return {"name": name, "kind": kind, "input": given, "expect": expect}
-
-
-def asset_cases() -> list[Case]:
-    cases = []
-    for scale, code in ((6, "USD"), (0, "JPY"), (18, "A23456789012"), (2, "USD")):
-        issuer = ISSUER.account.public
-        given = {"ledger_id": LEDGER.identity.public.hex(), "issuer": issuer.hex(), "scale": str(scale), "code": code}
-        found = statements.asset_id(LEDGER.identity.public, issuer, scale, code)
-        cases.append(
-            {"name": f"{code}, scale {scale}", "kind": "asset id", "input": given, "expect": {"asset_id": found.hex()}}
-        )
-    return cases
-
-
-def channel_cases() -> list[Case]:
-    variants = {
-        "the example's": TERMS,
-        "one_way": TERMS._replace(flags=1),
-        "a payment a batch": TERMS._replace(max_batch=1),
-        "another nonce": TERMS._replace(open_nonce=bytes(32)),
-        "another window": TERMS._replace(window_s=10),
-        "parties exchanged": TERMS._replace(
-            key0=TERMS.key1, key1=TERMS.key0, account0=TERMS.account1, account1=TERMS.account0
-        ),
-    }
-    return [
-        {
-            "name": name,
-            "kind": "channel id",
-            "input": {k: v.hex() if isinstance(v, bytes) else str(v) for k, v in terms._asdict().items()},
-            "expect": {"channel_id": terms.channel_id().hex()},
-        }
-        for name, terms in variants.items()
-    ]
-
-
-def half_cases() -> list[Case]:
-    paid, top = half(0, 100, 250), 2**63
-    variants = {
-        "nothing paid": statements.ZERO_HALF,
-        "two payments": paid,
-        "the largest": paid._replace(n=top - 1, total=top - 1),
-        "n above 2^63-1": paid._replace(n=top),
-        "total above 2^63-1": paid._replace(total=top),
-        "total below n": paid._replace(total=1),
-        "no payments, a total": statements.Half(total=5),
-        "no payments, a hash": statements.Half(h=fill("hash")),
-        "L not zero": paid._replace(locked=1),
-        "R not zero": paid._replace(root=fill("root")),
-        "L of the zero half": statements.Half(locked=1),
-    }
-    return [case("half", n, {"half": v.pack().hex()}, lambda v=v: half_fields(v.pack())) for n, v in variants.items()]
-
-
-def half_fields(data: bytes) -> Any:
-    found = statements.Half.unpack(data)
-    return {"n": str(found.n), "total": str(found.total), "h": found.h.hex()}
-
-
-def link_cases() -> list[Case]:
-    first = batches.pack_record(100, PAYMENT_ID) + batches.pack_record(250)
-    h1 = statements.link(CHANNEL, 0, GENESIS, 1, 2, first, b"")
-    many = batches.pack_record(1) * 4096
-    memos = batches.pack_memos([(0, MEMO), (1, b"\0" * 256)])
-    rows = {
-        "the first batch": (0, GENESIS, 1, 2, first, b""),
-        "the same by party 1": (1, GENESIS, 1, 2, first, b""),
-        "the second batch": (0, h1, 3, 1, batches.pack_record(2**63 - 1 - 350), b""),
-        "with memos": (0, h1, 3, 2, first, memos),
-        "a full batch": (0, h1, 3, 4096, many, b""),
-    }
-    cases = []
-    for name, (payer, h, first_n, count, records, attached) in rows.items():
-        given = {
-            "channel_id": CHANNEL.hex(),
-            "payer": str(payer),
-            "h": h.hex(),
-            "first_n": str(first_n),
-            "count": str(count),
-            "memos": attached.hex(),
-        }
-        given |= {"record": records[:24].hex()} if count == 4096 else {"records": records.hex()}
-        found = statements.link(CHANNEL, payer, h, first_n, count, records, attached)
-        cases.append({"name": name, "kind": "link", "input": given, "expect": {"hash": found.hex()}})
-    return cases
-
-
-def hello(role: peer.Role, label: str) -> peer.Hello:
-    return peer.Hello((1,), (), role, fill(f"nonce of {label}"), (LEDGER.identity.public,), "channelpay/0.1")
-
-
-def auth_cases() -> list[Case]:
-    hellos = hello(peer.Role.NODE, "connector").to_frame() + hello(peer.Role.NODE, "listener").to_frame()
-    certificate = fill("certificate", 300)
-    buyer, seller = BUYER.identity, SELLER.identity
-    sides = {
-        "the listener, first": (1, seller, b""),
-        "the connector, who knows the listener": (0, buyer, seller.public),
-    }
-    cases = []
-    for name, (side, signer, other) in sides.items():
-        given = {
-            "side": str(side),
-            "hellos": hellos.hex(),
-            "certificate": certificate.hex(),
-            "node_id": signer.public.hex(),
-            "peer_id": other.hex(),
-        }
-        data = statements.auth_bytes(side, hellos, certificate, signer.public, other)
-        cases.append(signed("auth", name, given, data, signer))
-    return cases
-
-
-def ledger_statements() -> list[Case]:
-    ledger_id, request_id = LEDGER.identity.public, fill("request", 16)
-    blob = ledger.LedgerRequest(BUYER.account.public, EXPIRY, ledger.Account(BUYER.account.public)).encode()
-    given = {"ledger_id": ledger_id.hex(), "request_id": request_id.hex(), "blob": blob.hex()}
-    data = statements.request_bytes(ledger_id, request_id, blob)
-    cases = [signed("request", "account", given, data, BUYER.account)]
-    for name, outcome, body in (("done", 0, b"\x90"), ("refused", 513, b"")):
-        given = {
-            "ledger_id": ledger_id.hex(),
-            "request_id": request_id.hex(),
-            "outcome": str(outcome),
-            "request_hash": crypto.sha256(blob).hex(),
-            "body": body.hex(),
-        }
-        answer = statements.response_bytes(ledger_id, request_id, crypto.sha256(blob), outcome, body)
-        cases.append(signed("response", name, given, answer, LEDGER.identity))
-    return cases

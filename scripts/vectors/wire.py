@@ -1,11 +1,27 @@
-"""codec.json, messages.json and ledger.json."""
+"""codec.json and messages.json."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from vectors.common import BUYER, CHANNEL, EXPIRY, LEDGER, SALT0, SALT1, SELLER, TERMS, USD, Case, case, fill, show
-from vectors.signing import auth_cases, half, hello
+from vectors.common import (
+    BUYER,
+    CHANNEL,
+    EXPIRY,
+    LEDGER,
+    SALT0,
+    SALT1,
+    SELLER,
+    TERMS,
+    USD,
+    Case,
+    case,
+    fill,
+    hexed,
+    made,
+    show,
+)
+from vectors.statements import auth_cases, half, hello
 
 from channelpay import batches, codec, crypto, errors, statements
 from channelpay.framing import FrameBuffer, frame
@@ -82,36 +98,93 @@ def codec_cases() -> list[Case]:
         "nested bombs": "dc1001" * 40,
     }
     for name, data in refused.items():
-        cases.append(case("decode", name, {"bytes": data}, lambda d=data: show(codec.unpack(bytes.fromhex(d)))))
+        given = {"bytes": hexed(bytes.fromhex(data))}
+        cases.append(case("decode", name, given, lambda d=data: show(codec.unpack(bytes.fromhex(d)))))
     return cases
 
 
 def encoded(name: str, value: list[Any]) -> Case:
-    return {
-        "name": name,
-        "kind": "encode",
-        "input": {"value": show(value)},
-        "expect": {"bytes": codec.pack(value).hex()},
-    }
+    return made("encode", name, {"value": show(value)}, {"bytes": hexed(codec.pack(value))})
+
+
+# --- The smallest, the largest and the wrong values of every field -----------------------------
 
 
 def least(field: schema.Field) -> Any:
     """The smallest value that a field takes."""
     if isinstance(field, schema.Bounded):
-        return field.kind(field.least)
+        return field.kind() if field.kind is str else field.kind(field.least)
     if isinstance(field, schema.Array):
         return (least(field.inner),) * field.least
     if isinstance(field, schema.Nested):
-        return smallest(field.kind)
+        return least_of(field.kind)
     return None if isinstance(field, schema.Optional) else "A"
 
 
-def smallest(kind: type[schema.Record]) -> schema.Record:
-    return kind(*(field.kind() if _is_text(field) else least(field) for _, field in kind._fields))
+def most(field: schema.Field) -> Any:
+    """The largest value that a field takes, but short lists."""
+    if isinstance(field, schema.Bounded):
+        if field.kind is int:
+            return field.most
+        return b"\xff" * field.most if field.kind is bytes else "a" * field.most
+    if isinstance(field, schema.Array):
+        return (most(field.inner),) * (1 if isinstance(field.inner, schema.Nested) else min(field.most, 3))
+    if isinstance(field, schema.Nested):
+        return most_of(field.kind)
+    return most(field.inner) if isinstance(field, schema.Optional) else "A23456789012"
 
 
-def _is_text(field: schema.Field) -> bool:
-    return isinstance(field, schema.Bounded) and field.kind is str
+def least_of(kind: type[schema.Record]) -> schema.Record:
+    return kind(*(least(field) for _, field in kind._fields))
+
+
+def most_of(kind: type[schema.Record]) -> schema.Record:
+    return kind(*(most(field) for _, field in kind._fields))
+
+
+smallest = least_of
+
+
+def wrong(field: schema.Field) -> dict[str, Any]:
+    """Values that a field does not take, with their names."""
+    if isinstance(field, schema.Optional):
+        return {name: value for name, value in wrong(field.inner).items() if value is not None}
+    found: dict[str, Any] = {"nil": None}
+    if isinstance(field, schema.Bounded) and field.kind is int:
+        found |= {"a boolean": True, "a float": 1.0, "-1": -1, "text": "1"}
+        if field.most < 2**64 - 1:
+            found[f"{field.most} + 1"] = field.most + 1
+    elif isinstance(field, schema.Bounded) and field.kind is bytes:
+        found |= {"a number": 0, f"{field.most + 1} bytes": bytes(field.most + 1)}
+        found |= {
+            "text": "a" * field.least,
+            **({f"{field.least - 1} bytes": bytes(field.least - 1)} if field.least else {}),
+        }
+    elif isinstance(field, schema.Bounded):
+        found |= {"bytes": b"a", f"{field.most + 1} bytes of text": "a" * (field.most + 1)}
+    elif isinstance(field, schema.Array):
+        found |= {"no array": 0, "an item that is wrong": [next(iter(wrong(field.inner).values()))]}
+        if field.most <= 256:
+            found[f"{field.most + 1} items"] = [_wire(least(field.inner))] * (field.most + 1)
+    elif isinstance(field, schema.Nested):
+        found |= {"an empty array": [], "bytes": b""}
+    else:
+        found |= {"no code": "usd", "13 signs": "A" * 13, "bytes": b"USD", "no text": ""}
+    return found
+
+
+def _wire(value: Any) -> Any:
+    return value.to_wire() if isinstance(value, schema.Record) else value
+
+
+def wrong_fields(sample: schema.Record, *, few: bool = False) -> list[tuple[str, list[Any]]]:
+    """The array of `sample` with each field wrong in each way (or in the last), and with one field less and more."""
+    wire = sample.to_wire()
+    found = [("a field less", wire[:-1]), ("a field more", [*wire, None])]
+    for index, (name, field) in enumerate(sample._fields):
+        for label, value in list(wrong(field).items())[-1 if few else 0 :]:
+            found.append((f"{name}: {label}", [*wire[:index], value, *wire[index + 1 :]]))
+    return found
 
 
 def samples() -> list[peer.Message]:
@@ -142,7 +215,7 @@ def samples() -> list[peer.Message]:
     auth_data = bytes.fromhex(auth_cases()[0]["expect"]["bytes"])
     blob = ledger.LedgerRequest(BUYER.account.public, EXPIRY, ledger.Info()).encode()
     request = statements.request_bytes(LEDGER.identity.public, fill("request", 16), blob)
-    answer = statements.response_bytes(LEDGER.identity.public, fill("request", 16), crypto.sha256(blob), 513, b"")
+    answer = statements.response_bytes(LEDGER.identity.public, fill("request", 16), crypto.sha256(blob), 60, b"")
     ready = earns.sign(statements.state_bytes(CHANNEL, zero, zero))
     return [
         hello(peer.Role.NODE, "connector"),
@@ -172,25 +245,35 @@ def samples() -> list[peer.Message]:
         peer.WithdrawNo(CHANNEL, 5_000_000, EXPIRY, errors.ErrorCode.WITHDRAW_REFUSED),
         peer.TopupHint(CHANNEL),
         peer.Request(fill("request", 16), blob, BUYER.account.sign(request)),
-        peer.Response(fill("request", 16), crypto.sha256(blob), 513, b"", LEDGER.identity.sign(answer)),
+        peer.Response(fill("request", 16), crypto.sha256(blob), 60, b"", LEDGER.identity.sign(answer)),
         peer.Event(77, EXPIRY, "topup", CHANNEL, b"\x90"),
     ]
 
 
 def message_case(name: str, message: peer.Message) -> Case:
     fields = {field: show(value) for (field, _), value in zip(message._fields, message.to_wire(), strict=True)}
-    return {
-        "name": f"{message.__class__.__name__}, {name}",
-        "kind": "message",
-        "input": {"type": f"{message.TYPE:02x}", "fields": fields},
-        "expect": {"frame": message.to_frame().hex()},
-    }
+    given = {"type": f"{message.TYPE:02x}", "fields": fields}
+    return made("message", f"{message.__class__.__name__}, {name}", given, {"frame": hexed(message.to_frame())})
 
 
 def message_cases() -> list[Case]:
     cases = [message_case("a sample", message) for message in samples()]
-    cases += [message_case("the smallest", smallest(kind)) for kind in peer.MESSAGES.values()]
-    return cases + [case("frame", n, {"frame": f.hex()}, lambda f=f: read(f)) for n, f in bad_frames().items()]
+    for kind in peer.MESSAGES.values():
+        cases += [message_case("the smallest", least_of(kind)), message_case("the largest", most_of(kind))]
+    return cases + [frame_case(name, data) for name, data in (bad_frames() | wrong_frames()).items()]
+
+
+def frame_case(name: str, data: bytes) -> Case:
+    return case("frame", name, {"frame": hexed(data)}, lambda: read(data))
+
+
+def wrong_frames() -> dict[str, bytes]:
+    """Every message with each of its fields wrong."""
+    found = {}
+    for message in samples():
+        for name, wire in wrong_fields(message):
+            found[f"{type(message).__name__}, {name}"] = frame(message.TYPE, codec.pack(wire))
+    return found
 
 
 def read(data: bytes) -> Any:
@@ -209,7 +292,7 @@ def bad_frames() -> dict[str, bytes]:
     def changed(kind: int, wire: list[Any], index: int, value: Any) -> bytes:
         return frame(kind, codec.pack([*wire[:index], value, *wire[index + 1 :]]))
 
-    hello_wire, ack = samples()[0].to_wire(), samples()[10].to_wire()
+    hello_wire = samples()[0].to_wire()
     error, again = samples()[2].to_wire(), samples()[11].to_wire()
     return {
         "no bytes": b"",
@@ -237,73 +320,14 @@ def bad_frames() -> dict[str, bytes]:
         "a token that is a map": frame(4, b"\x91\x80"),
         "a byte after the array": frame(4, ping + b"\0"),
         "600 levels deep": frame(4, b"\x91" * 600 + b"\x90"),
-        "PAY, channel id of 31 bytes": changed(0x20, pay, 0, bytes(31)),
-        "PAY, channel id of 33 bytes": changed(0x20, pay, 0, bytes(33)),
-        "PAY, channel id as text": changed(0x20, pay, 0, "a" * 32),
-        "PAY, first_n of 2^63": changed(0x20, pay, 1, 2**63),
-        "PAY, no records": changed(0x20, pay, 2, b""),
-        "PAY, records of 23 bytes": changed(0x20, pay, 2, bytes(23)),
-        "PAY, memos as nil": changed(0x20, pay, 3, None),
-        "PAY, ack_n of 2^63": changed(0x20, pay, 4, 2**63),
-        "PAY, signature of 63 bytes": changed(0x20, pay, 5, bytes(63)),
-        "PAY, signature of 65 bytes": changed(0x20, pay, 5, bytes(65)),
-        "ACK, a field too few": frame(0x21, codec.pack(ack[:-1])),
-        "HELLO, no version": changed(1, hello_wire, 0, []),
         "HELLO, nine versions": changed(1, hello_wire, 0, list(range(9))),
-        "HELLO, version 65536": changed(1, hello_wire, 0, [65536]),
-        "HELLO, 33 features": changed(1, hello_wire, 1, list(range(33))),
-        "HELLO, role 256": changed(1, hello_wire, 2, 256),
-        "HELLO, nine ledgers": changed(1, hello_wire, 4, [bytes(32)] * 9),
-        "HELLO, a ledger of 31 bytes": changed(1, hello_wire, 4, [bytes(31)]),
-        "HELLO, an agent of 65 bytes": changed(1, hello_wire, 5, "a" * 65),
         "HELLO, an agent of 22 signs, 66 bytes": changed(1, hello_wire, 5, "\u20ac" * 22),
-        "HELLO, an agent as bytes": changed(1, hello_wire, 5, b"agent"),
-        "ERROR, text of 257 bytes": changed(3, error, 2, "a" * 257),
         "ERROR, a channel of 16 bytes": changed(3, error, 1, bytes(16)),
-        "ERROR, code 65536": changed(3, error, 0, 65536),
+        "PAY, records of 25 bytes, which S-20 refuses later": changed(0x20, pay, 2, bytes(25)),
         "REESTABLISH, a state of two fields": changed(0x22, again, 1, again[1][:2]),
         "REESTABLISH, mine is nil": changed(0x22, again, 1, None),
         "REESTABLISH, three withdrawals": changed(0x22, again, 3, again[3] * 3),
         "REESTABLISH, a withdrawal of party 2": changed(0x22, again, 3, [[2, *again[3][0][1:]]]),
         "REESTABLISH, a half of 87 bytes": changed(0x22, again, 1, [bytes(87), *again[1][1:]]),
-        "RECALL, payer 2": frame(0x23, codec.pack([CHANNEL, 2, 1])),
-    }
-
-
-def ledger_cases() -> list[Case]:
-    key = BUYER.account.public
-    cases = []
-    for op, kind in ledger.OPERATIONS.items():
-        blob = ledger.LedgerRequest(key, EXPIRY, smallest(kind)).encode()  # type: ignore[arg-type]
-        cases.append(case("request blob", op, {"blob": blob.hex()}, lambda b=blob: read_request(b)))
-    pack = codec.pack
-    refused = {
-        "an unknown operation": pack(["mint", key, EXPIRY, []]),
-        "three fields": pack(["info", key, EXPIRY]),
-        "arguments that are nil": pack(["info", key, EXPIRY, None]),
-        "one argument too many": pack(["info", key, EXPIRY, [0]]),
-        "a key of 31 bytes": pack(["info", key[:31], EXPIRY, []]),
-        "valid_until of 2^63": pack(["info", key, 2**63, []]),
-        "an operation as bytes": pack([b"info", key, EXPIRY, []]),
-        "a transfer of -1": pack(["transfer", key, 1, [USD, key, -1]]),
-        "three states": pack(["respond", key, 1, [CHANNEL, [[bytes(88), bytes(88), bytes(64), bytes(64)]] * 3]]),
-        "a state without its second signature": pack(
-            ["respond", key, 1, [CHANNEL, [[bytes(88), bytes(88), bytes(64)]]]]
-        ),
-        "a time not in its shortest form": b"\x94\xa4info\xc4\x20" + key + b"\xcc\x01\x90",
-        "a byte more": pack(["info", key, EXPIRY, []]) + b"\0",
-    }
-    for name, blob in refused.items():
-        cases.append(case("request blob", name, {"blob": blob.hex()}, lambda b=blob: read_request(b)))
-    return cases
-
-
-def read_request(blob: bytes) -> Any:
-    found = ledger.LedgerRequest.decode(blob)
-    arguments = {n: show(v) for (n, _), v in zip(found.operation._fields, found.operation.to_wire(), strict=True)}
-    return {
-        "op": found.operation.OP,
-        "key": found.key.hex(),
-        "valid_until": str(found.valid_until),
-        "arguments": arguments,
+        "RECORDS, 4,097 batches": frame(0x24, codec.pack([CHANNEL, 0, [[1, bytes(24), b""]] * 4097])),
     }
