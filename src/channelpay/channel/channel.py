@@ -135,7 +135,9 @@ def _judge(c: Channel, message: Message) -> Move:
 
 
 def _must_wait(c: Channel, message: Message, now: Now) -> bool:
-    """A PAY needs a fresh reading; nothing moves while records are being recalled (spec C-18, C-23)."""
+    """A PAY needs a fresh reading, FINAL the ledger's time; nothing moves during a recall (spec C-18, C-23)."""
+    if isinstance(message, peer.Final) and not now.ledger:
+        return True
     return not c.resolved or (isinstance(message, Pay) and (now.stale or c.awaiting_reading))
 
 
