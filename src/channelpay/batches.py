@@ -87,7 +87,7 @@ def records_total(records: bytes, max_batch: int) -> int:
     if min(amounts) < 1:
         raise RemoteError(ErrorCode.BAD_BATCH, "a payment of zero")
     total = sum(amounts)
-    if total > MAX_UNITS:
+    if total > MAX_UNITS:  # spec M-2
         raise RemoteError(ErrorCode.OVERFLOW, "the batch's total is above 2^63-1")
     return total
 

@@ -56,6 +56,6 @@ def unpack(data: bytes, max_items: int = MAX_ARRAY_ITEMS) -> list[Any]:
         again = pack(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         again = b""
-    if again != data:
+    if again != data:  # spec W-3
         raise RemoteError(ErrorCode.MALFORMED, "not the shortest encoding of its value")
     return value

@@ -21,7 +21,7 @@ _CACHED_KEYS: Final = 65_536  # parsed keys kept: two for each of many channels,
 
 
 def sha256(data: bytes) -> bytes:
-    """SHA-256 of `data`, 32 bytes."""
+    """SHA-256 of `data`, 32 bytes (spec S-1)."""
     return hashlib.sha256(data).digest()
 
 
@@ -70,7 +70,7 @@ def _loaded(key: bytes) -> Ed25519PublicKey:
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> None:
-    """Return if `signature` (64 bytes) is `key`'s on `message`; raises BadSignature or KeyRefused."""
+    """Return if `signature` (64 bytes) is `key`'s on `message` (spec S-2); raises BadSignature or KeyRefused."""
     try:
         _loaded(key).verify(signature, message)
     except InvalidSignature:

@@ -87,7 +87,7 @@ def code_name(value: int) -> str:
 
 
 def effect_of(value: int) -> Effect:
-    """What a wire code does; one that we do not know suspends what it names."""
+    """What a wire code does; one that we do not know suspends what it names (spec E-4)."""
     member = ErrorCode._value2member_map_.get(value)
     return member.effect if isinstance(member, ErrorCode) else Effect.SUSPEND
 

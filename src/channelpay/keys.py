@@ -42,7 +42,7 @@ class Keyring:
     """All keys of one owner, derived from 24 words by SLIP-0010 hardened paths (spec S-6).
 
     `identity` is the node id (or the ledger id), `account` holds money on the ledger,
-    `channel(i)` signs states of the i-th channel and nothing else.
+    `channel(i)` signs for the i-th channel and nothing else (spec S-24).
     """
 
     def __init__(self, words: str) -> None:

@@ -205,7 +205,7 @@ class Session:
         """
         if self.phase is Phase.ENDED:
             return
-        if self.phase is Phase.OPEN:
+        if self.phase is Phase.OPEN:  # spec E-6
             self._out += Error(error.code, None, _cut(error.text)).to_frame()
         else:
             self._out.clear()
@@ -266,7 +266,7 @@ class Session:
 
     def _decode(self, kind: int, payload: bytes) -> Message:
         message_type = MESSAGES.get(kind)
-        if message_type is None:
+        if message_type is None:  # spec W-5, W-8: those of the local socket too
             raise RemoteError(ErrorCode.MALFORMED, f"unknown message type 0x{kind:02x}")
         if message_type not in self._legal:  # spec T-22
             raise RemoteError(ErrorCode.UNEXPECTED, f"{message_type.__name__} {self._why_not()}")

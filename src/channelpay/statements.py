@@ -1,7 +1,7 @@
 """The exact bytes that are signed and hashed. Spec chapter 3; channel and ledger meet only here.
 
 Every statement is fixed-width under a 16-byte tag, or hashes bytes exactly as they travelled.
-Nothing here parses what a peer sent, and nothing is encoded again.
+Nothing here parses what a peer sent, and nothing is encoded again (spec S-23).
 """
 
 from __future__ import annotations

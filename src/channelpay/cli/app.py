@@ -1,4 +1,4 @@
-"""What all commands share: --home, --json, --wait, --timeout; one line per error; quiet interruption."""
+"""What all commands share: --home, --json, --wait, --timeout; one line per error; quiet interruption. Spec N-21."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look into the books: accounts, journal, audit. The operator reads the ledger's file itself."""
+"""Commands that look into the books: accounts, journal, audit. The operator reads the file itself. Spec N-23."""
 
 from __future__ import annotations
 

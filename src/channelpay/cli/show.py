@@ -18,7 +18,7 @@ _PIPE_WIDTH: Final = 100_000
 
 
 def printable(text: str) -> str:
-    """`text` with control characters and odd spaces escaped: what a peer wrote must not steer a terminal."""
+    """`text` with control characters and odd spaces escaped: what a peer wrote must not steer a terminal (spec W-7)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -47,7 +47,7 @@ class Assets:
         return format_units(units, asset) if asset else f"{units} units of {asset_id.hex()}"
 
     def amount(self, units: int, asset_id: bytes) -> dict[str, str]:
-        """An amount for programs: `{"units": "100", "text": "0.000100 USD"}`."""
+        """An amount for programs: `{"units": "100", "text": "0.000100 USD"}` (spec M-8)."""
         return {"units": str(units), "text": self.text(units, asset_id)}
 
 

@@ -340,7 +340,7 @@ async def dial(
         Side.CONNECTED,
         role,
         identity,
-        nonce=os.urandom(32),
+        nonce=os.urandom(32),  # spec T-10
         certificate=certificate,
         expected=expected,
         ledger_ids=ledger_ids,
@@ -356,7 +356,7 @@ async def _connect(host: str, port: int, deadline: float) -> Any:
     """A TLS stream to host:port, handshake done; raises LinkClosed."""
     try:
         with trio.fail_at(deadline):
-            # SocketStream sets TCP_NODELAY: a lone payment goes at once.
+            # spec T-1: SocketStream sets TCP_NODELAY, so that a lone payment goes at once.
             stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
         raise LinkClosed(f"cannot connect to {host} port {port}: {error}") from error
@@ -480,7 +480,7 @@ class _Server:
             Side.LISTENED,
             self.role,
             self.identity,
-            nonce=os.urandom(32),
+            nonce=os.urandom(32),  # spec T-10
             certificate=self.certificate.der,
             ledger_ids=self.ledger_ids,
             agent=self.agent,

@@ -1,4 +1,4 @@
-"""Where payments come in: ids are looked up, items queued, callers told. Spec C-9, N-12."""
+"""Where payments come in: ids are looked up, items queued, callers told. Spec C-9, N-13."""
 
 from __future__ import annotations
 

@@ -126,7 +126,10 @@ class ChannelRow:
 
 
 class StoredOutcome(NamedTuple):
-    """The answer to an executed request, kept until `valid_until` has passed (spec L-8)."""
+    """The answer to an executed request, kept until `valid_until` has passed (spec L-8).
+
+    Found by key and request id, never by a signature (spec S-4).
+    """
 
     request_hash: bytes
     valid_until: int

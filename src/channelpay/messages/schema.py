@@ -178,7 +178,7 @@ class Record:
     _fields: ClassVar[tuple[tuple[str, Field], ...]] = ()
 
     def to_wire(self) -> list[Any]:
-        """The positional array to encode."""
+        """The positional array to encode (spec W-1)."""
         return [field.dump(getattr(self, name)) for name, field in self._fields]
 
     @classmethod

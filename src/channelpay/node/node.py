@@ -221,6 +221,7 @@ class Node:
             self.disconnected(connection, self._clock)
 
     def _receive_error(self, connection: Connection, message: Error) -> None:
+        """Never answered with an ERROR (spec E-5); its text goes to people only (spec E-7)."""
         peer_id = self.peer_of[connection]
         offer = self._offers.get(message.channel or b"")
         if offer is not None and offer.peer_id == peer_id:
@@ -229,7 +230,7 @@ class Node:
             return
         channel = self.roster.find(peer_id, message.channel or b"")
         if channel is None or channel.phase in DEAD:
-            return
+            return  # spec E-3
         text = f"{code_name(message.code)}: {message.text}"
         if effect_of(message.code) is not Effect.RETRY:
             step.suspend(channel, f"the peer refused: {text}")

@@ -258,7 +258,7 @@ class NodeStore:
         *,
         over_gaps: bool = False,
     ) -> list[Batch]:
-        """Batches of a payer from the one that holds payment `from_n` on, about `max_bytes` of them at most.
+        """Batches of a payer from the one that holds payment `from_n` on, about `max_bytes` of them at most (spec W-9).
 
         Ends before payments whose records are unavailable, or leaves them out with `over_gaps`.
         """
