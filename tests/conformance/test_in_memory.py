@@ -1,0 +1,20 @@
+"""Every case against the production core in memory: all pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import channelpay.conformance.cases  # noqa: F401  fills the list
+from channelpay.conformance.case import CASES
+from channelpay.conformance.play import play
+from channelpay.conformance.verdict import Status
+from conformance.memory import POCKET, MemoryRunner
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case_passes(name: str, tmp_path: Path) -> None:
+    runner = MemoryRunner(tmp_path)
+    result = play(CASES[name], runner, POCKET, runner.asset_id, longest_s=1_000)
+    assert result.status is Status.PASS, result.text
