@@ -279,6 +279,29 @@ def test_a_final_that_lives_too_long_or_not_at_all_is_declined_and_nothing_stops
     assert outs(pair)[0] == SETTLED
 
 
+def test_a_final_waits_for_the_ledgers_time() -> None:
+    pair, final = proposed()
+    time, pair.time = pair.time, 0
+    pair.b.receive(final)
+    assert not pair.b.errors
+    assert pair.b.c.held_back == [final]
+    pair.time = time
+    pair.b.receive()
+    assert pair.b.c.phase is Phase.FINAL
+
+
+def test_no_final_is_proposed_without_the_ledgers_time() -> None:
+    pair = busy()
+    time, pair.time = pair.time, 0
+    pair.a.close()
+    pair.run(ledger=False)
+    assert pair.a.c.final is None
+    pair.time = time
+    pair.a.advance()
+    pair.run()
+    assert outs(pair)[0] == SETTLED
+
+
 def test_a_final_before_both_are_drained() -> None:
     pair = busy()
     pair.b.close()

@@ -356,14 +356,15 @@ def test_a_payment_on_a_topup_is_taken_after_the_reading() -> None:
 
 def test_a_reading_that_was_not_asked_for_does_not_refuse() -> None:
     pair, pay = overdrawn()
-    before = pair.reading()
     pair.b.receive(pay)
-    pair.b.read(asked=False)  # shows the top-up: the payment goes on waiting for the answer, then is taken
+    told_before = pair.b.c.reading
+    assert told_before is not None
+    pair.b.do(lambda c, fx: step.ledger_reading(c, told_before, pair.time, pair.b.now(), fx, asked=False))
     assert not pair.b.errors
+    assert pair.b.c.held_back == [pay]
     pair.b.read()
     pair.run()
     pair.check_agree()
-    assert before is not None
 
 
 def test_a_topup_seen_between_two_payments_asks_again() -> None:

@@ -67,12 +67,11 @@ def receive_shutdown(c: Channel, message: Shutdown, now: Now, fx: Effects) -> No
 
 
 def drained(c: Channel) -> bool:
-    """Everything paid is acknowledged and nothing more can come (spec X-2)."""
+    """Everything paid is acknowledged and nothing more can come (spec X-2); SHUTDOWN left on an empty queue."""
     return (
         c.shutdown_sent
         and c.peer_last_n == c.peer.n
         and c.acked == c.own
-        and not c.queue
         and not c.ack_due
         and c.resolved
         and not c.suspended

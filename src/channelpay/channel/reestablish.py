@@ -138,8 +138,7 @@ def _adopt(c: Channel, own: Half, peer: Half, fx: Effects) -> None:
 def _keep(c: Channel, shown: Held, fx: Effects) -> None:
     """A state whose records I hold acknowledges; one beyond them is evidence only (spec C-22)."""
     backed = shown.peer.n == c.peer.n and c.peer_known is None
-    newer = c.held is None or (shown.peer.n >= c.held.peer.n and shown.own.n >= c.held.own.n)
-    if backed and newer and c.boundaries.get(shown.own.n) == shown.own:
+    if backed and c.boundaries.get(shown.own.n) == shown.own:  # boundaries begin at the newest acknowledged
         hold(c, shown, fx)
         return
     newest = [(state.peer.n, state.own.n) for state in (c.held, c.evidence) if state is not None]
