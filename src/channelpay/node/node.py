@@ -72,6 +72,8 @@ class Node:
         """A channel from the store, before any other input."""
         channel.started_at = self._clock
         self._add(channel)
+        if channel.phase not in DEAD:
+            self._dirty[channel.channel_id] = channel  # its time-outs begin now
 
     def load_request(self, request: Request) -> None:
         """An operator's request that was not answered before the last stop."""
