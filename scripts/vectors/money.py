@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vectors.common import ISSUER, MEMO, PAYMENT_ID, USD, Case, case, hexed
+from vectors.common import ISSUER, MEMO, PAYMENT_ID, USD, Case, case, hexed, made
 
 from channelpay import amounts, batches, codec
+from channelpay.store.payment_ids import id_time_ms
 
 
 def raw_record(amount: int, payment_id: bytes = batches.NO_ID) -> bytes:
@@ -36,6 +37,15 @@ def batch_cases() -> list[Case]:
         )
         for n, (r, m) in rows.items()
     ]
+    times = {
+        "the example's": PAYMENT_ID,
+        "the first": bytes(15) + b"\1",
+        "the last": b"\xff" * 16,
+        "in 1970": bytes(5) + b"\1" + bytes(10),
+    }
+    for name, payment_id in times.items():
+        given = {"payment_id": payment_id.hex()}
+        cases.append(made("payment id", name, given, {"time_ms": str(id_time_ms(payment_id))}))
     for name, (data, count) in memo_rows().items():
         given = {"memos": hexed(data), "count": str(count)}
         cases.append(case("memos", name, given, lambda d=data, c=count: pairs(d, c)))

@@ -1,11 +1,12 @@
-"""settlement.json: joins of halves, payouts, claims, deadlines after an outage."""
+"""settlement.json: joins of halves, payouts, claims, deadlines after an outage, balances of a pair."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from vectors.common import CHANNEL, TERMS, Case, case, fill, made, shown
+from vectors.common import BUYER, CHANNEL, SALT0, SALT1, TERMS, Case, case, fill, made, shown
 
+from channelpay.channel.state import Channel, Reading, ReceiveLimits, Setup
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.ledger.books import ChannelRow
 from channelpay.ledger.disputes import extended_deadline, join, share_of_party1
@@ -16,7 +17,7 @@ TOP = 2**63 - 1
 
 
 def settlement_cases() -> list[Case]:
-    return join_cases() + payout_cases() + deadline_cases()
+    return join_cases() + payout_cases() + deadline_cases() + balance_cases()
 
 
 # --- Joins -------------------------------------------------------------------------------------
@@ -137,3 +138,45 @@ def deadline_cases() -> list[Case]:
         given = shown({"deadline": deadline, "window_s": window_s, "now": now})
         found.append(made("extended deadline", name, given, {"deadline": str(extended_deadline(row, now))}))
     return found
+
+
+# --- Balances (C-8) ----------------------------------------------------------------------------
+
+
+def balance_cases() -> list[Case]:
+    rows = {
+        "nothing paid": (0, 1000, 500, 0, 0, 0, 0),
+        "party 0 pays": (0, 1000, 500, 0, 0, 300, 120),
+        "party 1 pays": (1, 1000, 500, 0, 0, 300, 120),
+        "party 0 pays all it has": (0, 1000, 0, 0, 0, 1000, 0),
+        "party 0 pays a unit more": (0, 1000, 0, 0, 0, 1001, 0),
+        "party 1 pays what it received": (1, 1000, 0, 0, 0, 300, 300),
+        "party 1 pays a unit more than it received": (1, 1000, 0, 0, 0, 300, 301),
+        "a withdrawal that may still execute": (0, 1000, 0, 2, 0, 999, 0),
+        "a withdrawal that leaves just enough": (0, 1000, 0, 2, 0, 998, 0),
+        "the payee's own balance is below zero: it does not look at that": (0, 1000, 0, 0, 300, 200, 0),
+        "the largest": (0, TOP, 0, 0, 0, TOP, 0),
+        "back and forth": (1, 1, 0, 0, 0, TOP, TOP - 1),
+        "back and forth, a unit more": (1, 1, 0, 0, 0, TOP - 1, TOP),
+        "after a top-up that the payer saw first": (0, 1050, 0, 0, 0, 1040, 0),
+        "before that top-up": (0, 1000, 0, 0, 0, 1040, 0),
+    }
+    names = ("payer", "deposit0", "deposit1", "withdrawn0", "withdrawn1", "total0", "total1")
+    found = []
+    for name, row in rows.items():
+        fields = dict(zip(names, row, strict=True))
+        found.append(case("balance", name, shown(fields), lambda f=fields: balances(f)))
+    return found
+
+
+def balances(fields: dict[str, int]) -> Any:
+    """Both balances of a pair that the payer signed, as its receiver judges it."""
+    limits = ReceiveLimits(1, 1, 1)
+    channel = Channel(CHANNEL, Setup(TERMS, 0, bytes(32), 0, SALT0, SALT1, 0, limits, limits), BUYER.channel(0))
+    deposits = (fields["deposit0"], fields["deposit1"])
+    channel.reading = Reading(deposits=deposits, withdrawn=(fields["withdrawn0"], fields["withdrawn1"]))
+    halves = (Half(1, fields["total0"]), Half(1, fields["total1"]))
+    both = [channel.balance(party, *halves) for party in (0, 1)]
+    if both[fields["payer"]] < 0:
+        raise RemoteError(ErrorCode.BALANCE, "the payer's balance is below zero")
+    return {"balance0": str(both[0]), "balance1": str(both[1])}

@@ -90,6 +90,7 @@ CHECKS: dict[str, Callable[[Json, Json], Json]] = {
     "half": taking(half, "half"),
     "signature": signature,
     "records": lambda given, _: records_total(unhex(given["records"]), int(given["max_batch"])),
+    "payment id": lambda given, _: {"time_ms": str(int(given["payment_id"][:12], 16))},
     "memos": lambda given, _: memos(unhex(given["memos"]), int(given["count"])),
     "parse": lambda given, _: units(given["text"], given["code"], int(given["scale"])),
     "print": lambda given, _: printed(int(given["units"]), given["code"], int(given["scale"])),
@@ -110,6 +111,7 @@ CHECKS: dict[str, Callable[[Json, Json], Json]] = {
     "payout": ledger.payout,
     "claim": ledger.claimed,
     "extended deadline": ledger.extended,
+    "balance": ledger.balance,
     "example": example,
 } | {kind: signed(kind) for kind in ("state", "final", "withdraw", "accepted", "auth", "request", "response")}
 

@@ -89,6 +89,14 @@ def claimed(given: Json, _: Json) -> Json:
     return {"units": str(units), "withdrawn1": str(c["withdrawn1"] + units)}
 
 
+def balance(given: Json, _: Json) -> Json:
+    """C-8 on a pair as the payer signed it."""
+    c = numbers(given)
+    both = [c[f"deposit{p}"] - c[f"withdrawn{p}"] - c[f"total{p}"] + c[f"total{1 - p}"] for p in (0, 1)]
+    refuse_unless(both[c["payer"]] >= 0, "balance")
+    return {"balance0": str(both[0]), "balance1": str(both[1])}
+
+
 def extended(given: Json, _: Json) -> Json:
     c = numbers(given)
     return {"deadline": str(max(c["deadline"], c["now"] + min(c["window_s"], GRACE_S)))}

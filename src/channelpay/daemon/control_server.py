@@ -113,7 +113,7 @@ class _Client:
                 elif isinstance(message, Call):
                     await self._call(message)
                 elif isinstance(message, Cancel) and message.call_id in self._calls:
-                    self._calls[message.call_id].cancel()
+                    self._calls[message.call_id].cancel()  # spec N-12
             await self.outbox.wait_below(MAX_OUTGOING_BYTES)
 
     async def _pay(self, message: PayOne | PayMany) -> None:
