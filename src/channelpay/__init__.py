@@ -36,6 +36,7 @@ _HOMES = {
     "ReceivedPayment": _VALUES,
     "Refused": _EXCEPTIONS,
     "StoreFailed": _EXCEPTIONS,
+    "TRANSIENT": _EXCEPTIONS,
     "connect": _CONNECT,
     "new_payment_id": _IDS,
 }

@@ -1,6 +1,7 @@
 from channelpay.services.client import Client as Client
 from channelpay.services.connect import Node as Node
 from channelpay.services.connect import connect as connect
+from channelpay.services.exceptions import TRANSIENT as TRANSIENT
 from channelpay.services.exceptions import AddressError as AddressError
 from channelpay.services.exceptions import AmountError as AmountError
 from channelpay.services.exceptions import ChannelpayError as ChannelpayError

@@ -11,6 +11,8 @@
 `AddressError`               A text that is no `cp1...@host:port`.
 ============================ ===========================================================
 
+A refusal whose `.reason` is in `TRANSIENT` passes by itself: try again a little later.
+
 All are `ChannelpayError`. A call that was cancelled raises `trio.Cancelled`, as everything in trio
 does; a cancelled `pay` is as unknown as one that was cut off. With a node embedded in the process
 `StoreFailed` may come too: its disk could not be written, and it stops.
@@ -18,12 +20,18 @@ does; a cancelled `pay` is as unknown as one that was cut off. With a node embed
 
 from __future__ import annotations
 
+from typing import Final
+
 from channelpay.errors import AddressError, AmountError, ChannelpayError, LocalError, Reason, StoreFailed
 
 Refused = LocalError
 """The node refused the call and did nothing; `.reason` is a `Reason`."""
 
+TRANSIENT: Final = frozenset({Reason.STALLED, Reason.SUSPENDED, Reason.UNRESOLVED, Reason.QUEUE_FULL, Reason.STOPPING})
+"""Reasons to try a payment again a little later, such as a node that has just started and waits for its ledger."""
+
 __all__ = [
+    "TRANSIENT",
     "AddressError",
     "AmountError",
     "ChannelpayError",

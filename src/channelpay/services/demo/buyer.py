@@ -6,6 +6,7 @@ Run by the demo as `python -m channelpay.services.demo.buyer`. It tells how far 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from array import array
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from channelpay.services.demo.summary import percentile
 from channelpay.services.demo.wire import OFFER, PIECE, Wire
 
 WAIT_S = 60.0  # for a daemon that is being restarted
+RETRY_S = 0.05
 RESERVE_UNITS = 10_000
 """What the deposit holds beyond the price of all pieces: it comes back at the end."""
 
@@ -84,6 +86,10 @@ class Buyer:
                 cut_off = True
             except channelpay.NotReachable:
                 pass  # nothing was sent, or nothing was answered: ask again
+            except channelpay.Refused as refusal:
+                if refusal.reason not in channelpay.TRANSIENT:
+                    raise
+                await trio.sleep(RETRY_S)  # such as a daemon that was restarted and waits for its ledger
 
     async def take_pieces(self) -> None:
         """Put every piece that arrives in its place."""
@@ -108,7 +114,8 @@ async def main(home: str, port: int, out: Path, in_flight: int, hold_at: list[in
         tell(channel=str(channel))
         buyer = Buyer(node, wire, offer, bytearray(offer.size))
         holds = Holds(hold_at)
-        nursery.start_soon(holds.release)
+        if hold_at:
+            nursery.start_soon(holds.release, trio.lowlevel.FdStream(os.dup(0)))
         nursery.start_soon(buyer.take_pieces)
         started = time.perf_counter()
         await buyer.buy(channel, in_flight, holds)
