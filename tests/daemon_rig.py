@@ -149,6 +149,15 @@ class RigLedger(LedgerWorld):
         super().__init__()
         self.links: list[LedgerLink] = []
 
+    async def run(self) -> None:
+        """The ledger's own timer."""
+        while True:
+            await trio.sleep(1)
+            self.time = START + int(trio.current_time())
+            self.settle_due()
+            for link in self.links:
+                link.events()
+
 
 class Rig:
     """One node daemon."""
@@ -217,6 +226,7 @@ class Rig:
     def kill(self) -> None:
         """The process is gone; its file is closed and its connections break."""
         self.alive = False
+        self.engine.turn = lambda: None  # type: ignore[method-assign]
         for link in [*self.links, *([self.ledger_link] if self.ledger_link else [])]:
             link.break_off(LinkClosed("gone"))
             if isinstance(link, PeerLink):
@@ -307,6 +317,7 @@ async def rigs(path: Path, count: int = 2) -> AsyncIterator[list[Rig]]:
     """Daemons that know the ledger; all are connected to the first."""
     ledger = RigLedger()
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(ledger.run)
         found = []
         for n in range(1, count + 1):
             rig = Rig(ledger, n, path / f"node{n}", nursery)

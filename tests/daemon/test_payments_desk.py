@@ -1,0 +1,333 @@
+"""Payments through the desk: every caller gets one answer, an id pays once."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from channelpay.batches import NO_ID, pack_memos, pack_record
+from channelpay.daemon import payments as desk
+from channelpay.errors import LocalError, Reason
+from channelpay.messages import control
+from channelpay.messages.control import PAYMENT_PAID, PAYMENT_QUEUED, PAYMENT_SENT, PAYMENT_UNKNOWN
+from channelpay.messages.peer import Ack, Pay
+from daemon_rig import connect, open_channel, rigs
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture(autouse=True)
+def _still_wall_clock(monkeypatch):
+    monkeypatch.setattr(desk.time, "time", lambda: float(NOW))
+
+
+def new_id(n: int, at: float = NOW) -> bytes:
+    return int(at * 1000).to_bytes(6, "big") + n.to_bytes(10, "big")
+
+
+def many(channel_id: bytes, *payments: tuple[int, bytes], memos: bytes = b"") -> control.PayMany:
+    return control.PayMany(9, channel_id, b"".join(pack_record(*payment) for payment in payments), memos)
+
+
+async def refused(awaitable) -> LocalError:
+    with pytest.raises(LocalError) as caught:
+        await awaitable
+    return caught.value
+
+
+async def test_a_payment_is_answered_once_the_payee_holds_it(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        assert await a.pay(5, memo=b"tea") == control.Paid(7, 1, 1, 0)
+        assert await a.pay(6) == control.Paid(7, 2, 1, 0)
+        assert b.received() == [5, 6]
+
+
+async def test_the_same_id_again_returns_the_first_outcome_and_pays_nothing(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        assert await a.pay(5, new_id(1)) == control.Paid(7, 1, 1, 0)
+        assert await a.pay(5, new_id(1)) == control.Paid(7, 1, 1, 1)
+        assert b.received() == [5]
+        assert (await refused(a.pay(6, new_id(1)))).reason is Reason.ID_REUSED
+        assert b.received() == [5]
+
+
+async def test_ids_that_are_too_old_or_from_the_future_are_refused(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        await a.pay(1, new_id(1, NOW - 86_400))
+        await a.pay(1, new_id(2, NOW + 3_600))
+        assert (await refused(a.pay(1, new_id(3, NOW - 86_401)))).reason is Reason.ID_EXPIRED
+        assert (await refused(a.pay(1, new_id(4, NOW + 3_601)))).reason is Reason.ID_FROM_FUTURE
+        method = many(a.channel().channel_id, (1, new_id(5)), (1, new_id(6, NOW - 90_000)))
+        assert (await refused(a.api.pay_many(method))).reason is Reason.ID_EXPIRED
+        assert b.received() == [1, 1]
+
+
+async def test_a_repeat_while_the_payment_is_queued_or_under_way_waits_for_the_same_answer(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        answers = []
+
+        async def pay(amount: int) -> None:
+            answers.append(await a.pay(amount, new_id(1)))
+
+        b.links[0].hold(True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, 5)
+            nursery.start_soon(pay, 5)  # queued
+            await a.until(lambda: a.channel().unacked)
+            nursery.start_soon(pay, 5)  # sent
+            assert (await refused(a.pay(6, new_id(1)))).reason is Reason.ID_REUSED
+            assert answers == []
+            b.links[0].hold(False)
+        assert sorted(answers, key=lambda paid: paid.repeated) == [control.Paid(7, 1, 1, r) for r in (0, 1, 1)]
+        assert b.received() == [5]
+
+
+async def test_a_repeat_after_a_restart_waits_for_the_acknowledgement(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        answers = []
+        with trio.move_on_after(1):
+            await a.pay(5, new_id(1))
+        a.kill()
+        a.start()
+        await a.join_ledger()
+        view = await a.api.call(control.FindPayment(new_id(1), None))
+        assert (view.status, view.n, view.amount) == (PAYMENT_SENT, 1, 5)
+
+        async def again() -> None:
+            answers.append(await a.pay(5, new_id(1)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again)
+            await trio.sleep(1)
+            assert answers == []
+            connect(a, b)
+        assert answers == [control.Paid(7, 1, 1, 1)]
+        assert b.received() == [5]
+        view = await a.api.call(control.FindPayment(new_id(1), a.channel().channel_id))
+        assert view.status == PAYMENT_PAID
+
+
+async def test_a_cancelled_payment_goes_on_and_is_found(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        with trio.move_on_after(1) as scope:
+            await a.pay(5, new_id(1))
+        assert scope.cancelled_caught
+        assert (await a.api.call(control.FindPayment(new_id(1), None))).status == PAYMENT_SENT
+        b.links[0].hold(False)
+        await a.until(lambda: a.channel().acked.n == 1)
+        assert (await a.api.call(control.FindPayment(new_id(1), None))).status == PAYMENT_PAID
+        assert (await a.api.call(control.FindPayment(new_id(2), None))).status == PAYMENT_UNKNOWN
+        assert b.received() == [5]
+
+
+async def test_a_queued_payment_is_found(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        a.links[0].end()
+        await a.until(lambda: not a.channel().connected)
+        with trio.move_on_after(1):
+            await a.pay(5, new_id(1))
+        view = await a.api.call(control.FindPayment(new_id(1), None))
+        assert (view.status, view.amount) == (PAYMENT_QUEUED, 5)
+        connect(a, b)
+        await a.until(lambda: b.received() == [5])
+
+
+async def test_many_payments_are_one_call(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b, max_batch=3)
+        channel_id = a.channel().channel_id
+        memos = pack_memos([(0, b"first"), (4, b"last")])
+        method = many(channel_id, *[(n, NO_ID) for n in range(1, 6)], memos=memos)
+        assert await a.api.pay_many(method) == control.Paid(9, 1, 5, 0)
+        assert b.received() == [1, 2, 3, 4, 5]
+        batches = b.store.batches(channel_id, 0, 1)
+        assert [(p.n, p.memo) for batch in batches for p in batch.payments() if p.memo] == [(1, b"first"), (5, b"last")]
+
+
+async def test_many_payments_of_which_some_were_paid_before(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        channel_id = a.channel().channel_id
+        await a.pay(2, new_id(2))
+        method = many(channel_id, (1, new_id(1)), (2, new_id(2)), (3, new_id(3)), memos=pack_memos([(2, b"three")]))
+        assert await a.api.pay_many(method) == control.Paid(9, 2, 2, 1)
+        assert b.received() == [2, 1, 3]
+        assert [p.memo for batch in b.store.batches(channel_id, 0, 2) for p in batch.payments()] == [b"", b"three"]
+        assert await a.api.pay_many(method) == control.Paid(9, 0, 0, 1)
+        other = many(channel_id, (7, new_id(7)), (9, new_id(3)))
+        assert (await refused(a.api.pay_many(other))).reason is Reason.ID_REUSED
+        twice = many(channel_id, (7, new_id(7)), (7, new_id(7)))
+        assert (await refused(a.api.pay_many(twice))).reason is Reason.ID_REUSED
+        assert b.received() == [2, 1, 3]
+
+
+async def test_a_repeated_call_is_not_answered_before_its_payments_are_paid(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        method = many(a.channel().channel_id, (1, new_id(1)), (2, new_id(2)))
+        b.links[0].hold(True)
+        answers = []
+
+        async def pay(message: control.PayMany) -> None:
+            answers.append(await a.api.pay_many(message))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, method)
+            await a.until(lambda: a.channel().unacked)
+            nursery.start_soon(pay, method)
+            nursery.start_soon(pay, many(a.channel().channel_id, (2, new_id(2)), (3, new_id(3))))
+            await trio.sleep(1)
+            assert answers == []
+            b.links[0].hold(False)
+        assert sorted((p.first_n, p.count, p.repeated) for p in answers) == [(0, 0, 1), (1, 2, 0), (3, 1, 1)]
+        assert b.received() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("records", "memos"),
+    [
+        (bytes(25), b""),
+        (bytes(24), b""),
+        (b"\xff" * 24, b""),
+        (b"\xff" * 8 + bytes(16), b""),
+        (pack_record(1), b"\x00"),
+        (pack_record(1), pack_memos([(1, b"there is no second payment")])),
+        (bytes(8) + b"\x01" * 16, b""),
+    ],
+)
+async def test_senseless_bytes_are_refused(tmp_path, autojump_clock, records, memos):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        message = control.PayMany(9, a.channel().channel_id, records, memos)
+        assert (await refused(a.api.pay_many(message))).reason in (
+            Reason.USAGE,
+            Reason.ID_EXPIRED,
+            Reason.ID_FROM_FUTURE,
+        )
+        assert await a.pay(1)
+        assert b.received() == [1]
+
+
+async def test_an_amount_of_nothing_is_refused(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        assert (await refused(a.pay(0))).reason is Reason.USAGE
+        assert (await refused(a.api.pay_one(control.PayOne(1, bytes(32), 1, NO_ID, b"")))).reason is (
+            Reason.UNKNOWN_CHANNEL
+        )
+
+
+async def test_a_full_queue_slows_its_callers_down(tmp_path, autojump_clock, monkeypatch):
+    monkeypatch.setattr(desk, "_RESUME_BELOW", 10)
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        a.links[0].end()
+        await a.until(lambda: not a.channel().connected)
+        async with trio.open_nursery() as nursery:
+            for amount in range(1, 31):
+                nursery.start_soon(a.pay, amount)
+            await trio.sleep(1)
+            assert a.channel().queued_count == 10
+            connect(a, b)
+        assert sorted(b.received()) == list(range(1, 31))
+
+
+async def test_a_close_answers_every_caller(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        answers: list[object] = []
+
+        async def pay(amount: int) -> None:
+            try:
+                answers.append((await a.pay(amount)).first_n)
+            except LocalError as error:
+                answers.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, 1)  # sent
+            await a.until(lambda: a.channel().unacked)
+            a.links[0].end()
+            await a.until(lambda: not a.channel().connected)
+            nursery.start_soon(pay, 2)  # queued
+            await a.until(lambda: a.channel().queue)
+            await a.api.call(control.CloseChannel(a.channel().channel_id, 1, 1))
+        assert answers == [Reason.CLOSING, Reason.CLOSING]
+        assert b.received() == []
+        assert (await a.api.call(control.FindPayment(new_id(1), None))).status == PAYMENT_UNKNOWN
+
+
+async def test_a_payment_that_missed_the_settlement_is_never_called_paid(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        with trio.move_on_after(1):
+            await a.pay(1, new_id(1))
+        a.links[0].end()
+        await a.api.call(control.CloseChannel(a.channel().channel_id, 1, 1))
+        assert (await refused(a.pay(1, new_id(1)))).reason is Reason.CLOSING
+        method = many(a.channel().channel_id, (1, new_id(1)))
+        assert (await refused(a.api.pay_many(method))).reason is Reason.CLOSING
+        assert (await a.api.call(control.FindPayment(new_id(1), None))).status == PAYMENT_SENT
+
+
+async def test_a_call_of_which_a_part_was_sent_says_so(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        b.node.policy = b.node.policy._replace(max_unacked=2)
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        failures = []
+
+        async def pay() -> None:
+            failures.append(await refused(a.api.pay_many(many(a.channel().channel_id, *[(1, NO_ID)] * 5))))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            await a.until(lambda: a.channel().unacked)
+            await a.api.call(control.CloseChannel(a.channel().channel_id, 1, 0))
+        assert failures[0].reason is Reason.CLOSING
+        assert "the first 2 of these payments had been sent" in str(failures[0])
+
+
+async def test_a_node_that_stops_tells_everybody(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        b.links[0].hold(True)
+        answers = []
+
+        async def told(awaitable) -> None:
+            answers.append((await refused(awaitable)).reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told, a.pay(1))
+            await a.until(lambda: a.channel().unacked)
+            a.links[0].end()
+            await a.until(lambda: not a.channel().connected)
+            nursery.start_soon(told, a.pay(2))
+            nursery.start_soon(told, a.api.call(control.Payments(0, 10, 1)))
+            await a.until(lambda: a.channel().queue)
+            a.engine.stop()
+        assert sorted(answers) == sorted([Reason.TIMED_OUT, Reason.STOPPING, Reason.STOPPING])
+
+
+async def test_what_is_sent_is_one_batch_for_all_that_waited(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        await trio.sleep(1)
+        commits = a.store.commits
+        async with trio.open_nursery() as nursery:
+            for amount in range(1, 101):
+                nursery.start_soon(a.pay, amount)
+        pays = [message for message in a.links[0].sent if isinstance(message, Pay)]
+        assert len(pays) == 1
+        assert len([message for message in b.links[0].sent if isinstance(message, Ack)]) == 1
+        assert a.store.commits - commits == 2  # the batch, and its acknowledgement
