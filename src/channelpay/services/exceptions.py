@@ -14,8 +14,9 @@
 A refusal whose `.reason` is in `TRANSIENT` passes by itself: try again a little later.
 
 All are `ChannelpayError`. A call that was cancelled raises `trio.Cancelled`, as everything in trio
-does; a cancelled `pay` is as unknown as one that was cut off. With a node embedded in the process
-`StoreFailed` may come too: its disk could not be written, and it stops.
+does; a cancelled `pay` is as unknown as one that was cut off. A node embedded in the process
+may fail to begin (`HomeError`, `ConfigError`, `StoreFailed`), and `StoreFailed` cancels its block
+later if its disk cannot be written.
 """
 
 from __future__ import annotations
