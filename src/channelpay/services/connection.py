@@ -1,4 +1,4 @@
-"""A node reached over its Unix socket. Spec chapter 12.
+"""A node reached over its Unix socket. Spec N-9 to N-14.
 
 Many calls are in flight at once. One task writes everything that was queued meanwhile, one task
 reads and wakes whoever waits for what it read; a payment costs no task of its own.

@@ -1,4 +1,4 @@
-"""Everything that the client raises, in one place. Spec chapter 12.
+"""Everything that the client raises, in one place. Spec N-9 to N-14.
 
 ============================ ===========================================================
 `Refused`                    The node said no; `.reason` (a `Reason`) says why. Nothing was paid.

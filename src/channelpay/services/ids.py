@@ -1,4 +1,4 @@
-"""Payment ids: what makes a payment that is sent twice one payment. Spec D2's exactly once."""
+"""Payment ids: what makes a payment that is sent twice one payment. Spec N-13."""
 
 from __future__ import annotations
 
