@@ -326,6 +326,7 @@ async def rigs(path: Path, count: int = 2) -> AsyncIterator[list[Rig]]:
             found.append(rig)
         for rig in found[1:]:
             connect(found[0], rig)
+            await rig.until(lambda r=rig: r.id in found[0].node.connections and found[0].id in r.node.connections)
         yield found
         for rig in found:
             if rig.alive:

@@ -348,6 +348,8 @@ class Api:
                 await self.engine.changed.park()
         if not reached():
             raise late()
+        # What was seen may be newer than the disk, and than what the node has told so far.
+        await self.engine.made_durable()
 
     def _no_ledger(self) -> LocalError:
         return LocalError(
