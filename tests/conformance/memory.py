@@ -15,6 +15,7 @@ from channelpay.batches import NO_ID, Batch, pack_record
 from channelpay.channel.effects import Queued
 from channelpay.conformance.runner import ControlRefused
 from channelpay.conformance.verdict import Violation
+from channelpay.crypto import sha256
 from channelpay.errors import ErrorCode, LocalError, RemoteError
 from channelpay.keys import Keyring, words_from_entropy
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
@@ -150,8 +151,8 @@ class LedgerLink(Link):
         ledger = self.runner.world.ledger
         try:
             admitted = ledger.ledger.admit(request)
-        except LedgerRefused:
-            return ledger.execute(request)
+        except LedgerRefused as refusal:
+            return ledger.ledger.refuse(request.request_id, sha256(request.blob), refusal)
         if isinstance(admitted.operation, ops.Subscribe):
             if self.subscribed is not None:
                 refusal = LedgerRefused(Outcome.ALREADY_SUBSCRIBED)
@@ -216,6 +217,13 @@ class Done:
     def __init__(self, runner: MemoryRunner, look: Any) -> None:
         self._runner = runner
         self._look = look
+
+    def done(self) -> bool:
+        self._runner.settle()
+        try:
+            return self._look() is not None
+        except ControlRefused:
+            return True
 
     def result(self, wait_s: float) -> Mapping[str, Any]:
         self._runner.settle()

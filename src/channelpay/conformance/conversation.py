@@ -103,6 +103,19 @@ class Conversation:
         except RemoteError as error:
             raise Violation(f"what came is no message: {error}") from None
 
+    def keep_up(self) -> None:
+        """Read what has come, so that PINGs are answered while the case waits for something else."""
+        if self.session.phase is Phase.OPEN:
+            while data := self.wire.receive(0.0):
+                self._take(data)
+
+    def peek(self, wait_s: float) -> Message | None:
+        """The next message, which stays the next one; the end of the connection is a message of its own."""
+        message = self._next(wait_s)
+        if message is not None:
+            self._inbox.appendleft(message)
+        return message
+
     def expect(self, kind: type[_M], wait_s: float | None = None) -> _M:
         """The next message, which must be of this kind; hints that the case did not ask for are passed over."""
         while True:

@@ -25,6 +25,8 @@ WINDOW_S = 60
 MAX_BATCH = 16
 MAX_UNACKED = 1_000
 MAX_UNACKED_VALUE = 5_000
+_BREATH_S = 5.0
+"""How long the kit leaves PINGs unanswered."""
 _T = TypeVar("_T")
 
 
@@ -108,8 +110,12 @@ class Kit:
     # --- Time ------------------------------------------------------------------------------
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.runner.sleep(seconds)
+        """Let time pass; meanwhile PINGs are answered."""
+        end = self.runner.clock() + seconds
+        while (left := end - self.runner.clock()) > 0:
+            self.runner.sleep(min(left, _BREATH_S))
+            for talk in self._open:
+                talk.keep_up()
 
     def until(self, look: Callable[[], _T | None], wait_s: float, what: str) -> _T:
         """What `look` finds, as soon as it finds something; Violation when nothing was found in `wait_s`."""
@@ -120,7 +126,7 @@ class Kit:
                 return found
             if self.runner.clock() >= end:
                 raise Violation(f"{what} did not come within {wait_s:g} s")
-            self.runner.sleep(min(0.2, wait_s))
+            self.sleep(min(0.2, wait_s))
 
     # --- Money -----------------------------------------------------------------------------
 

@@ -32,6 +32,9 @@ class ControlRefused(Exception):
 class Call(Protocol):
     """A command under way."""
 
+    def done(self) -> bool:
+        """Whether it has come to an end, without waiting."""
+
     def result(self, wait_s: float) -> Mapping[str, Any]:
         """Its answer. Raises ControlRefused, and Violation when none came in `wait_s`."""
 

@@ -8,8 +8,10 @@ from channelpay.conformance.party import Party
 from channelpay.conformance.runner import ControlRefused
 from channelpay.conformance.verdict import Violation, require, same
 from channelpay.errors import ErrorCode
+from channelpay.ledger.outcomes import Outcome
 from channelpay.limits import MAX_BATCH, MIN_WINDOW_S
-from channelpay.messages.peer import Ack, Funded, Open, Ready, Shutdown
+from channelpay.messages import ledger as ops
+from channelpay.messages.peer import Ack, Funded, Ready, Shutdown
 from channelpay.statements import FLAG_ONE_WAY, ZERO_HALF
 
 _SMALL_ORDER = bytes([1]) + bytes(31)
@@ -138,11 +140,8 @@ def node_opens_with_fresh_secrets(kit: Kit) -> None:
         require(getattr(first, name) != getattr(second, name), f"two OPENs have the same {name}")
 
 
-def _attempt_fails(kit: Kit, message: Open, party: Party) -> None:
+def _attempt_fails(kit: Kit, party: Party) -> None:
     """The node gave up: the ledger has no such channel."""
-    from channelpay.ledger.outcomes import Outcome
-    from channelpay.messages import ledger as ops
-
     kit.ledger.refused(kit.account, ops.Channel(party.channel_id), Outcome.UNKNOWN_CHANNEL)
 
 
@@ -168,7 +167,7 @@ def accept_bad_signature(kit: Kit) -> None:
     talk.expect_error(ErrorCode.BAD_SIGNATURE)
     _expect_refused(kit, call, "ACCEPT with a bad signature")
     terms = terms_of(kit.runner.ledger_id, message, answer)
-    _attempt_fails(kit, message, Party(terms, 1, key, (bytes(32), bytes(32))))
+    _attempt_fails(kit, Party(terms, 1, key, (bytes(32), bytes(32))))
 
 
 @case("C-5 S-3", needs="id open")
