@@ -331,3 +331,32 @@ async def test_what_is_sent_is_one_batch_for_all_that_waited(tmp_path, autojump_
         assert len(pays) == 1
         assert len([message for message in b.links[0].sent if isinstance(message, Ack)]) == 1
         assert a.store.commits - commits == 2  # the batch, and its acknowledgement
+
+
+async def test_after_a_start_payments_wait_for_the_first_reading_of_the_ledger(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        a.kill()
+        a.start()
+        answers = []
+
+        async def pay() -> None:
+            answers.append(await a.pay(5))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            await trio.sleep(1)
+            assert answers == []
+            await a.join_ledger()
+            connect(a, b)
+        assert answers == [control.Paid(7, 1, 1, 0)]
+
+
+async def test_after_a_start_payments_do_not_wait_for_ever_for_the_ledger(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        a.kill()
+        a.start()
+        began = trio.current_time()
+        assert (await refused(a.pay(5))).reason is Reason.STALLED
+        assert trio.current_time() == began + desk._FIRST_READING_S

@@ -88,6 +88,7 @@ class LedgerStream:
                     self._take(message)
                 self._engine.wake()
                 self._engine.changed.unpark_all()  # what the ledger is and knows is no channel's change
+                self._engine.room.unpark_all()  # payments wait for the first reading after a start
         except (LinkClosed, RemoteError) as error:
             return error
 

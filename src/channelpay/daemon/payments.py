@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +16,13 @@ from channelpay.channel.payments import split_payments
 from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.engine import Engine, Waiter
 from channelpay.errors import AmountError, LocalError, Reason, RemoteError
-from channelpay.limits import MAX_QUEUED_PAYMENTS, PAYMENT_ID_FUTURE_S, PAYMENT_ID_HORIZON_S, RECORD_BYTES
+from channelpay.limits import (
+    LEDGER_REQUEST_TIMEOUT_S,
+    MAX_QUEUED_PAYMENTS,
+    PAYMENT_ID_FUTURE_S,
+    PAYMENT_ID_HORIZON_S,
+    RECORD_BYTES,
+)
 from channelpay.messages.control import (
     PAYMENT_PAID,
     PAYMENT_QUEUED,
@@ -31,6 +38,8 @@ from channelpay.store.payment_ids import Found, id_time_ms
 
 Done = Callable[["Paid | LocalError"], None]
 _RESUME_BELOW: Final = MAX_QUEUED_PAYMENTS // 2
+_FIRST_READING_S: Final = LEDGER_REQUEST_TIMEOUT_S
+"""How long payments wait for the first reading of the ledger after a start, before they are refused as stalled."""
 
 
 class PaymentDesk:
@@ -40,18 +49,24 @@ class PaymentDesk:
         self._engine = engine
         self._node = engine.node
         self._store = engine.store
+        self._started_at = trio.current_time()
 
     def has_room(self, channel_id: bytes) -> bool:
         """Whether the channel's queue takes more; when it does not, the caller should wait."""
         channel = self._node.channels.get(channel_id)
-        return channel is None or channel.queued_count < _RESUME_BELOW
+        return channel is None or (channel.queued_count < _RESUME_BELOW and not self._is_starting())
+
+    def _is_starting(self) -> bool:
+        """A node that has just started has not read its ledger yet: it will in a moment, so nobody is refused."""
+        return not self._node.ledger.was_read and trio.current_time() < self._started_at + _FIRST_READING_S
 
     async def wait_room(self, channel_id: bytes) -> None:
         """Wait for room in the channel's queue: `pay` slows its caller down instead of being refused."""
         await trio.lowlevel.checkpoint()
         while not self.has_room(channel_id):
             self._engine.check_running()
-            await self._engine.room.park()
+            with trio.move_on_at(self._started_at + _FIRST_READING_S if self._is_starting() else math.inf):
+                await self._engine.room.park()
 
     async def wait(self, start: Callable[[Done], None]) -> Paid:
         """Run `start` and wait for its `done`. Cancelled: the payment goes on, its outcome is unknown here."""

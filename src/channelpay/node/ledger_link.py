@@ -68,6 +68,11 @@ class LedgerLink:
         self.min_window_s, self.max_window_s = info.min_window_s, info.max_window_s
         self.min_deposit = info.min_deposit
 
+    @property
+    def was_read(self) -> bool:
+        """Whether there has been a reading of all channels since the start."""
+        return self.fresh_at != _NEVER
+
     def is_stale(self, window_s: int, clock: float) -> bool:
         """Whether the newest reading is older than a quarter of a window."""
         return clock - self.fresh_at > window_s / 4
