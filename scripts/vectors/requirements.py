@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "request blob": ("L-3",),
     "request frame": ("L-3", "L-5"),
     "answer": ("L-4",),
-    "view": ("L-14",),
+    "view": ("L-4",),
     "ledger operation": ("L-1", "L-12"),
     "join": ("L-38", "L-39"),
     "payout": ("L-40",),
