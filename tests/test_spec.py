@@ -140,7 +140,7 @@ def test_bounds() -> None:
             if rows[0][:2] == ["bound", "value"]:
                 chapters.add(path.name[:2])
                 for name, value, *_ in rows[1:]:
-                    assert (name, float(value)) == (name, getattr(limits, name)), path.name
+                    assert (name, int(value)) == (name, getattr(limits, name)), path.name
     assert chapters == {"05", "06", "07", "08"}
 
 
