@@ -228,6 +228,17 @@ def test_cases_have_names_of_their_own_and_one_verdict() -> None:
         assert all(("expect" in case) != ("error" in case) for case in cases)
 
 
+def test_every_error_of_a_case_is_one_of_its_table() -> None:
+    codes = {name for _, name, *_ in table("09-errors.md", "code", "name", "effect", "meaning")}
+    refusals = {name for _, name, _ in table("08-ledger.md", "outcome", "name", "meaning")}
+    without_code = {"key", "signature", "amount", "address"}
+    for path in VECTORS:
+        for case in cases_of(path):
+            of_ledger = case["kind"] in ("ledger operation", "request frame", "join")
+            known = refusals if of_ledger else codes | without_code
+            assert case.get("error") in {None} | known, case["name"]
+
+
 def test_there_are_as_many_invalid_cases_as_valid_ones() -> None:
     cases = [case for path in VECTORS for case in cases_of(path)]
     assert len(cases) >= 1000
