@@ -193,3 +193,38 @@ def test_a_rolled_back_store_recalls_what_it_forgot(tmp_path):
     a.pay(9)
     world.settle()
     assert [amount for _, amount in b.journal()] == [5, 6, 7, 8, 9]
+
+
+def test_a_store_known_to_be_restored_waits_before_it_pays(tmp_path):
+    """What it may have signed and forgotten must have expired first (C-28); that outlives a restart."""
+    world, a, b = open_pair(tmp_path)
+    a.pay(1)
+    world.settle()
+    a.crash()
+    a.start()
+    a.node.mark_restored()
+    a.connect_ledger()
+    world.connect(a, b)
+    world.pass_time(60, step=3)
+    with pytest.raises(LocalError) as refused:
+        a.pay(1)
+    assert refused.value.reason is Reason.STALLED
+    a.crash()
+    a.restart()
+    world.connect(a, b)
+    world.pass_time(2 * 3600 - 60, step=3)
+    with pytest.raises(LocalError):
+        a.pay(1)
+    world.pass_time(10, step=3)
+    a.pay(1)
+    world.settle()
+    assert b.channel().peer.n == 2
+
+
+def test_a_topup_is_told_to_the_peer(tmp_path):
+    world, a, b = open_pair(tmp_path)
+    a.node.topup(a.channel().channel_id, 5, world.clock)
+    a.turn()  # asks; the ledger answers at once
+    a.turn()
+    waiting = [type(message).__name__ for inbox in world.inboxes.values() for message in inbox]
+    assert waiting == ["TopupHint"]

@@ -104,7 +104,7 @@ def test_a_node_that_stops_or_has_no_ledger_accepts_nothing(tmp_path):
     world.inboxes[id(a), number(a, b)].clear()
     world.settle()
     b.node.stopping = True
-    assert answer_to(world, a, b, raw_open(world, a)).code == ErrorCode.STOPPING
+    assert answer_to(world, a, b, raw_open(world, a)).code == ErrorCode.NOT_ACCEPTING
 
 
 def test_channels_are_counted_while_they_live(tmp_path):
@@ -304,7 +304,7 @@ def opening_steps(world: World, a: NodeWorld, b: NodeWorld):
             node.events()
 
 
-STEPS = 25
+STEPS = 36
 
 
 def run_until(world: World, a: NodeWorld, b: NodeWorld, step: int) -> None:
