@@ -6,6 +6,7 @@ import pytest
 
 from channelpay.errors import LocalError, Reason
 from channelpay.messages import ledger as ops
+from channelpay.messages.peer import TopupHint
 from node_world import Phase, open_pair
 
 
@@ -221,10 +222,15 @@ def test_a_store_known_to_be_restored_waits_before_it_pays(tmp_path):
     assert b.channel().peer.n == 2
 
 
-def test_a_topup_is_told_to_the_peer(tmp_path):
-    world, a, b = open_pair(tmp_path)
+def test_a_topup_is_told_to_the_peer(tmp_path, monkeypatch):
+    world, a, _ = open_pair(tmp_path)
+    sent, send = [], world.send
+
+    def record(node, number, message):
+        sent.append((node, type(message)))
+        send(node, number, message)
+
+    monkeypatch.setattr(world, "send", record)
     a.node.topup(a.channel().channel_id, 5, world.clock)
-    a.turn()  # asks; the ledger answers at once
-    a.turn()
-    waiting = [type(message).__name__ for inbox in world.inboxes.values() for message in inbox]
-    assert waiting == ["TopupHint"]
+    world.settle()
+    assert sent == [(a, TopupHint)]
