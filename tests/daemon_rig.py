@@ -192,6 +192,7 @@ class Rig:
         self.node = Node(self.keys, ledger_id, self.policy, self.entropy.randbytes, trio.current_time())
         self.node.next_key_index = self.store.next_key_index()
         self.node.ledger.number = self.store.ledger_number()
+        self.node.ledger.restored_until = self.store.restored_until()
         self.node.addresses.update(self.store.peers())
         for channel in self.store.channels(self.keys):
             self.node.load(channel)

@@ -112,6 +112,7 @@ class NodeWorld:
         )
         self.node.next_key_index = self.store.next_key_index()
         self.node.ledger.number = self.store.ledger_number()
+        self.node.ledger.restored_until = self.store.restored_until()
         for channel in self.store.channels(self.keys):
             self.node.load(channel)
         for request in self.store.requests():

@@ -18,12 +18,12 @@ LEDGER = encode_id(LEDGER_PREFIX, OTHER.identity.public) + "@127.0.0.1:7669"
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Home, NodeConfig]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Home, NodeConfig, bool]]:
     """What the daemon was started with; it ends at once."""
-    calls: list[tuple[Home, NodeConfig]] = []
+    calls: list[tuple[Home, NodeConfig, bool]] = []
 
-    def run_node(home: Home, config: NodeConfig) -> int:
-        calls.append((home, config))
+    def run_node(home: Home, config: NodeConfig, restored: bool) -> int:
+        calls.append((home, config, restored))
         return 0
 
     monkeypatch.setattr("channelpay.daemon.main.run_node", run_node)
@@ -36,7 +36,8 @@ def test_flags_lie_over_the_configuration(offline: Shell, started: list[Any]) ->
         "--log-format", "json", "--set", "policy.max_channels=3",
     )  # fmt: skip
     assert (result.exit_code, result.output) == (0, "")
-    [(home, config)] = started
+    [(home, config, restored)] = started
+    assert restored is False
     assert home.path == offline.home.path
     assert str(config.ledger.address) == LEDGER
     assert [str(place) for place in config.node.listen] == ["127.0.0.1:0"]
@@ -44,8 +45,13 @@ def test_flags_lie_over_the_configuration(offline: Shell, started: list[Any]) ->
     assert (config.log.level, config.log.format) == ("debug", "json")
 
 
+def test_a_restored_store_is_named_as_such(offline: Shell, started: list[Any]) -> None:
+    assert offline.run("run", "--ledger", LEDGER, "--restored").exit_code == 0
+    assert started[0][2] is True
+
+
 def test_the_daemons_exit_code_is_the_commands(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("channelpay.daemon.main.run_node", lambda home, config: 1)
+    monkeypatch.setattr("channelpay.daemon.main.run_node", lambda home, config, restored: 1)
     assert offline.run("run", "--ledger", LEDGER).exit_code == 1
 
 

@@ -43,7 +43,10 @@ def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
     if not c.resolved:
         raise LocalError(Reason.UNRESOLVED, "this node's store was rolled back; the peer is being asked for the rest")
     if stale:
-        raise LocalError(Reason.STALLED, "the ledger has not been heard of for a quarter of the dispute window")
+        raise LocalError(
+            Reason.STALLED,
+            "no reading of the ledger for a quarter of the dispute window, or a restored store that must wait",
+        )
     limits = c.setup.peer_limits
     count = total = 0
     for item in items:

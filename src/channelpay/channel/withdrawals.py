@@ -25,7 +25,10 @@ def ask(c: Channel, units: int, now: Now, fx: Effects) -> None:
     if not c.live or c.suspended:
         raise LocalError(Reason.PEER_UNREACHABLE, "a withdrawal needs the peer's consent and it is not connected")
     if now.stale or c.reading is None:
-        raise LocalError(Reason.STALLED, "the ledger has not been heard of for a quarter of the dispute window")
+        raise LocalError(
+            Reason.STALLED,
+            "no reading of the ledger for a quarter of the dispute window, or a restored store that must wait",
+        )
     if c.side in c.withdrawals:
         raise LocalError(Reason.WITHDRAWAL_OPEN, "another withdrawal of this channel is still open")
     if not 1 <= units <= c.spendable():

@@ -15,6 +15,9 @@ from channelpay.keys import LEDGER_PREFIX, Address
 @click.option("--ledger", type=AddressText(LEDGER_PREFIX), metavar="cpl1...@HOST:PORT", help="The ledger to settle on.")
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen for peers; may be repeated.")
 @click.option("--auto-accept/--no-auto-accept", default=None, help="Accept channels that others open.")
+@click.option(
+    "--restored", is_flag=True, help="The store came from a backup: no payments for two hours, once is enough."
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="auto, text or json.")
 @set_option
@@ -23,6 +26,7 @@ def run(
     ledger: Address | None,
     listen: tuple[str, ...],
     auto_accept: bool | None,
+    restored: bool,
     log_level: str | None,
     log_format: str | None,
     sets: tuple[str, ...],
@@ -43,7 +47,7 @@ def run(
     home.keyring()
     from channelpay.daemon.main import run_node  # the daemon alone needs trio
 
-    return run_node(home, config)
+    return run_node(home, config, restored)
 
 
 @click.command()

@@ -41,10 +41,13 @@ class Stopping:
 
 
 @asynccontextmanager
-async def run(home: Home, config: NodeConfig | None = None, stop: Stopping | None = None) -> AsyncIterator[Api]:
+async def run(
+    home: Home, config: NodeConfig | None = None, stop: Stopping | None = None, *, restored: bool = False
+) -> AsyncIterator[Api]:
     """Run the node of `home` for as long as the block lasts; when it ends well, the node drains and stops in order.
 
-    `stop` is what the Stop method calls; without it only the block's end stops the node. Raises HomeError,
+    `stop` is what the Stop method calls; without it only the block's end stops the node. `restored` says that the
+    store came from a backup (spec C-28). Raises HomeError,
     ConfigError, StoreFailed or OSError when it cannot start. A store that fails later cancels the block and raises
     StoreFailed. What the block raises passes through as it is. Calls that still wait are told that the node stopped.
     """
@@ -57,6 +60,8 @@ async def run(home: Home, config: NodeConfig | None = None, stop: Stopping | Non
     with _open_store(home, keyring, ledger_id) as store:
         node = Node(keyring, ledger_id, policy_of(config, ()), os.urandom, trio.current_time())
         _load(node, store)
+        if restored:
+            node.mark_restored()
         engine = Engine(node, store)
         peers = Peers(engine, keyring.identity, ledger_id)
         ledger = LedgerStream(engine, keyring.identity, config.ledger.address)
@@ -111,6 +116,7 @@ async def _listening(config: NodeConfig) -> AsyncIterator[list[trio.SocketListen
 def _load(node: Node, store: NodeStore) -> None:
     node.next_key_index = store.next_key_index()
     node.ledger.number = store.ledger_number()
+    node.ledger.restored_until = store.restored_until()
     node.addresses.update(store.peers())
     for channel in store.channels(node.keyring):
         node.load(channel)

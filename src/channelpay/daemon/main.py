@@ -36,12 +36,15 @@ def set_up_logs(config: Log) -> None:
     )
 
 
-def run_node(home: Home, config: NodeConfig) -> int:
-    """Run the daemon until SIGTERM, SIGINT or the Stop method; returns the process's exit code."""
+def run_node(home: Home, config: NodeConfig, restored: bool = False) -> int:
+    """Run the daemon until SIGTERM, SIGINT or the Stop method; returns the process's exit code.
+
+    `restored`: the store came from a backup (spec C-28).
+    """
     set_up_logs(config.log)
     log = structlog.get_logger("channelpay.node")
     try:
-        trio.run(_run, home, config)
+        trio.run(_run, home, config, restored)
     except StoreFailed as error:
         log.error("the store failed; the node has stopped and sent nothing that is not on disk", why=str(error))
         return EXIT_FAILED
@@ -51,14 +54,14 @@ def run_node(home: Home, config: NodeConfig) -> int:
     return EXIT_OK
 
 
-async def _run(home: Home, config: NodeConfig) -> None:
+async def _run(home: Home, config: NodeConfig, restored: bool) -> None:
     stop = Stopping()
     failure: Exception | None = None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_signal, signals, stop)
             try:
-                async with run(home, config, stop):
+                async with run(home, config, stop, restored=restored):
                     await stop.event.wait()
             # Raised again outside the nursery, which would wrap it into a group.
             except Exception as error:

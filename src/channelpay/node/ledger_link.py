@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from channelpay.channel.effects import Submission
 from channelpay.channel.state import Reading
 from channelpay.crypto import SigningKey
-from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, MAX_REQUEST_LIFE_S
+from channelpay.limits import FINAL_EXPIRY_S, LEDGER_REQUEST_TIMEOUT_S, MAX_REQUEST_LIFE_S
 from channelpay.messages.ledger import AssetView, ChannelView, LedgerInfo, LedgerRequest, Operation
 from channelpay.messages.peer import Request
 from channelpay.statements import Half, request_bytes
 
 _NEVER = float("-inf")
+RESTORED = -1
+"""`restored_until` of a store that was restored and has not read the ledger since."""
+
 _POLL_MOST_S = 15.0
 _POLL_LEAST_S = 0.5
 _POLLS_IN_WINDOW = 16
@@ -52,6 +55,7 @@ class LedgerLink:
     min_deposit: int = 0
     asked: dict[bytes, Asked] = field(default_factory=dict)
     polled_at: float = _NEVER
+    restored_until: int = 0  # a restored store pays and is paid from this ledger time on; RESTORED: not yet known
     unsent: list[Submission] = field(default_factory=list)  # wait for the ledger's time
     _reading: dict[bytes, bool] = field(default_factory=dict)  # channels being read; whether once more after that
 
@@ -74,8 +78,21 @@ class LedgerLink:
         return self.fresh_at != _NEVER
 
     def is_stale(self, window_s: int, clock: float) -> bool:
-        """Whether the newest reading is older than a quarter of a window."""
-        return clock - self.fresh_at > window_s / 4
+        """Whether the newest reading is older than a quarter of a window, or the store too old to be believed."""
+        return clock - self.fresh_at > window_s / 4 or self.restored_until != 0
+
+    def outlive_forgotten(self) -> bool:
+        """A restored store waits until no agreement that it may have forgotten is of use (spec C-28, X-6).
+
+        Call with every reading; whether `restored_until` changed.
+        """
+        if self.restored_until == RESTORED:
+            self.restored_until = self.time + 2 * FINAL_EXPIRY_S
+            return True
+        if self.restored_until and self.time > self.restored_until:
+            self.restored_until = 0
+            return True
+        return False
 
     def poll_interval(self, least_window_s: int) -> float:
         """How often `info` is asked, so that the channel with the least window never stalls by itself."""

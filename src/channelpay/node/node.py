@@ -22,10 +22,10 @@ from channelpay.ledger.outcomes import Outcome
 from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S
 from channelpay.messages import ledger as ask
 from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
-from channelpay.messages.peer import Accept, Error, Message, Open, Request
+from channelpay.messages.peer import Accept, Error, Message, Open, Request, TopupHint
 from channelpay.messages.schema import Record
 from channelpay.node import opening
-from channelpay.node.ledger_link import Asked, LedgerLink, reading_of
+from channelpay.node.ledger_link import RESTORED, Asked, LedgerLink, reading_of
 from channelpay.node.opening import Offer
 from channelpay.node.policy import REFUSALS, Policy
 from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, OperationAnswered, Ready, RequestAnswered
@@ -74,6 +74,11 @@ class Node:
         self._add(channel)
         if channel.phase not in DEAD:
             self._dirty[channel.channel_id] = channel  # its time-outs begin now
+
+    def mark_restored(self) -> None:
+        """The store came from a backup: no payments until what it may have forgotten has expired (spec C-28)."""
+        self.ledger.restored_until = RESTORED
+        self._ready.persist.restored_until = RESTORED
 
     def load_request(self, request: Request) -> None:
         """An operator's request that was not answered before the last stop."""
@@ -465,6 +470,8 @@ class Node:
                     self.read_channel(channel.channel_id)
             return
         self.ledger.fresh_at = max(self.ledger.fresh_at, asked.at)
+        if self.ledger.outlive_forgotten():
+            self._ready.persist.restored_until = self.ledger.restored_until
         self._dirty |= self._stalled
         self._stalled = {}
         for channel in list(self._holding.values()):
@@ -496,6 +503,8 @@ class Node:
             self._note(channel, f"the ledger refused {operation.OP}: {text}")
             if isinstance(operation, ask.OpenChannel):
                 self._open_refused[channel.channel_id] = text
+        if outcome == Outcome.DONE and isinstance(operation, ask.Topup) and channel.connected:
+            self._send(self.connections[channel.setup.peer_id][0], TopupHint(channel.channel_id))
         if outcome != Outcome.DONE:
             self.read_channel(channel.channel_id)  # why it was refused, or what had been done before
         self._run(channel, lambda fx: step.answered(channel, operation.OP, refused, self.now(channel), fx))

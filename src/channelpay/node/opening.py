@@ -74,7 +74,7 @@ def refusal(
 ) -> ErrorCode | None:
     """Why party 1 refuses an offer, or None; the counts are of living channels (spec N-6)."""
     if stopping:
-        return ErrorCode.STOPPING
+        return ErrorCode.NOT_ACCEPTING
     if accepting.auto_accept and not ledger.subscribed:  # otherwise its assets would seem to be unknown
         return ErrorCode.LEDGER_REFUSED
     code = policy.refusal(accepting, offer, frozenset(ledger.assets), with_peer, in_all)

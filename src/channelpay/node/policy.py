@@ -60,7 +60,6 @@ REFUSALS = {
     ErrorCode.TOO_MANY_CHANNELS: "it has as many channels as it wants, with this node or in all",
     ErrorCode.KEY_REFUSED: "a key is unsound",
     ErrorCode.LEDGER_REFUSED: "it cannot reach its ledger now, or uses another one",
-    ErrorCode.STOPPING: "it is stopping",
 }
 """What a refused opener is told: the text beside the code."""
 

@@ -36,6 +36,7 @@ class Persist:
     requests_done: list[bytes] = field(default_factory=list)
     next_key_index: int | None = None
     ledger_number: int | None = None
+    restored_until: int | None = None
 
     def __bool__(self) -> bool:
         return bool(
@@ -48,6 +49,7 @@ class Persist:
             or self.requests_done
             or self.next_key_index is not None
             or self.ledger_number is not None
+            or self.restored_until is not None
         )
 
 

@@ -54,6 +54,8 @@ def stalled(node: Node, c: Channel, clock: float) -> str:
         return c.suspended[:1000]
     if not c.resolved:
         return "this node's store was rolled back; the records are being recalled from the peer"
+    if node.ledger.restored_until:
+        return "the store was restored: payments wait until agreements that it may have forgotten have expired"
     if node.ledger.is_stale(c.setup.terms.window_s, clock):
         return "the ledger has not been heard of for a quarter of the dispute window"
     return "" if c.connected else "the peer is not connected"

@@ -95,7 +95,9 @@ def create_node_store(path: Path, node_id: bytes, ledger_id: bytes) -> None:
 
     def fill(database: Database) -> None:
         database.run("INSERT INTO identity VALUES (?, ?)", (node_id, ledger_id))
-        database.run_many("INSERT INTO meta VALUES (?, 0)", [("next_key_index",), ("ledger_number",)])
+        database.run_many(
+            "INSERT INTO meta VALUES (?, 0)", [("next_key_index",), ("ledger_number",), ("restored_until",)]
+        )
 
     open_database(path, SCHEMA, create=fill).close()
 
@@ -178,7 +180,11 @@ class NodeStore:
             db.run("INSERT INTO requests VALUES (?, ?, ?)", (request.request_id, request.blob, request.signature))
         for request_id in persist.requests_done:
             db.run("DELETE FROM requests WHERE request_id = ?", (request_id,))
-        for name, value in (("next_key_index", persist.next_key_index), ("ledger_number", persist.ledger_number)):
+        for name, value in (
+            ("next_key_index", persist.next_key_index),
+            ("ledger_number", persist.ledger_number),
+            ("restored_until", persist.restored_until),
+        ):
             if value is not None:
                 db.run("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
@@ -191,6 +197,10 @@ class NodeStore:
     def ledger_number(self) -> int:
         """The newest journal number of the ledger that was taken in."""
         return self._meta("ledger_number")
+
+    def restored_until(self) -> int:
+        """When a restored store may pay again, on the ledger's clock; 0: it was not restored, or long ago."""
+        return self._meta("restored_until")
 
     def _meta(self, name: str) -> int:
         row = self._db.row("SELECT value FROM meta WHERE name = ?", (name,))
