@@ -263,8 +263,8 @@ class MemoryControl:
         answer = {"account": self._world.node.keys.account.public.hex()}
         return lambda: answer
 
-    def _pay(self, channel: str, amount: str, count: int, id: str) -> Any:
-        name = bytes.fromhex(id) or NO_ID
+    def _pay(self, channel: str, amount: str, count: int, payment_id: str) -> Any:
+        name = bytes.fromhex(payment_id) or NO_ID
         ids = (name,) if name != NO_ID else ()
         items = [Queued(pack_record(int(amount), name), 1, int(amount), [], ids) for _ in range(count)]
         self._node.pay(bytes.fromhex(channel), items, self._world.clock)

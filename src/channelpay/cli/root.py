@@ -8,6 +8,7 @@ from channelpay import __version__
 from channelpay.cli.app import RootGroup, connected
 from channelpay.cli.channel import channel
 from channelpay.cli.config import config
+from channelpay.cli.conformance import conformance
 from channelpay.cli.demo import demo
 from channelpay.cli.exits import EXIT_CODES_HELP
 from channelpay.cli.ledger import ledger
@@ -27,5 +28,7 @@ def cli() -> None:
     """Common options of every command; they may also stand after the command."""
 
 
-for command in (init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop, ledger, demo):
+for command in (
+    init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop, ledger, demo, conformance
+):  # fmt: skip
     cli.add_command(command)

@@ -154,7 +154,7 @@ class Kit:
     def order_pay(self, party: Party, amount: int, count: int = 1, payment_id: bytes = NO_ID) -> Call:
         """The node is to pay the kit `count` payments of `amount` units."""
         name = payment_id.hex() if payment_id != NO_ID else ""
-        return self.start("pay", channel=party.channel_id.hex(), amount=str(amount), count=count, id=name)
+        return self.start("pay", channel=party.channel_id.hex(), amount=str(amount), count=count, payment_id=name)
 
     def delivered(self, party: Party) -> list[int]:
         """The amounts that the node has delivered to its application on this channel, in order."""
