@@ -188,7 +188,7 @@ async def test_a_peer_that_is_not_there(tmp_path, autojump_clock):
         a.links[0].end()
         await a.until(lambda: not a.node.connections)
         assert (await refused(a.api.call(offer(a, b)))).reason is Reason.PEER_UNREACHABLE
-        assert a.node._offers == {}
+        assert len(a.node.offers) == 0
         assert a.node.wanted_peers() == []
 
 

@@ -26,7 +26,7 @@ from channelpay.messages.peer import Accept, Error, Message, Open, Request, Topu
 from channelpay.messages.schema import Record
 from channelpay.node import opening
 from channelpay.node.ledger_link import RESTORED, Asked, LedgerLink, reading_of
-from channelpay.node.opening import Offer
+from channelpay.node.opening import Offer, Offers
 from channelpay.node.policy import REFUSALS, Policy
 from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, OperationAnswered, Ready, RequestAnswered
 from channelpay.node.roster import DEAD, Roster
@@ -56,7 +56,7 @@ class Node:
         self.stopping = False
         self._entropy = entropy
         self._clock = clock
-        self._offers: dict[bytes, Offer] = {}
+        self.offers = Offers()
         self._open_refused: dict[bytes, str] = {}  # by channel: what the ledger said against opening it
         self._dirty: dict[bytes, Channel] = {}
         self._stalled: dict[bytes, Channel] = {}
@@ -101,17 +101,15 @@ class Node:
             channel = self._dirty[channel_id] = self.channels[channel_id]
             if channel.phase == Phase.ACCEPTED:
                 self.read_channel(channel_id)  # does it still come, or is it given up?
-        for offer in [o for o in self._offers.values() if o.deadline <= clock]:
-            self._fail_offer(offer, LocalError(Reason.TIMED_OUT, "the peer did not answer OPEN in time"))
+        for offer in self.offers.overdue(clock):
+            self._open_failed(offer, LocalError(Reason.TIMED_OUT, "the peer did not answer OPEN in time"))
         if self.ledger.subscribed and clock >= self.ledger.polled_at + self._poll_interval():
             self._ask(ask.Info(), None)
             self.ledger.polled_at = clock
 
     def next_deadline(self) -> float | None:
         """When `tick` is due, on the caller's clock."""
-        times = [offer.deadline for offer in self._offers.values()]
-        if (first := self._timers.next()) is not None:
-            times.append(first)
+        times = [due for due in (self._timers.next(), self.offers.next_deadline()) if due is not None]
         if self.ledger.subscribed:
             times.append(self.ledger.polled_at + self._poll_interval())
         return min(times, default=None)
@@ -142,9 +140,8 @@ class Node:
         self.peer_of[connection] = peer_id
         for channel in self.roster.with_peer(peer_id):
             self._run(channel, lambda fx, c=channel: step.connected(c, self.now(c), fx))
-        for offer in self._offers.values():
-            if offer.peer_id == peer_id:
-                self._send_offer(offer, connection)
+        for message in self.offers.to_send(peer_id, connection):
+            self._send(connection, message)
         return True
 
     def disconnected(self, connection: Connection, clock: float) -> None:
@@ -156,20 +153,18 @@ class Node:
         del self.connections[peer_id]
         for channel in self.roster.by_peer.get(peer_id, {}).values():
             step.disconnected(channel)
-        for offer in self._offers.values():
-            if offer.sent_on == connection:
-                offer.sent_on = None
+        self.offers.connection_lost(connection)
 
     def wanted_peers(self) -> list[bytes]:
         """Peers with something to do and no connection, whose address is known."""
-        peers = dict.fromkeys([*self.roster.live_peers(), *(offer.peer_id for offer in self._offers.values())])
+        peers = dict.fromkeys([*self.roster.live_peers(), *self.offers.peers()])
         return [peer for peer in peers if peer not in self.connections and peer in self.addresses]
 
     def wants_peer(self, peer_id: bytes) -> bool:
         """Whether this peer is one of `wanted_peers`."""
         if peer_id in self.connections or peer_id not in self.addresses:
             return False
-        return self.roster.count_with(peer_id) > 0 or any(o.peer_id == peer_id for o in self._offers.values())
+        return self.roster.count_with(peer_id) > 0 or peer_id in self.offers.peers()
 
     def knows_peer(self, peer_id: bytes) -> bool:
         """Whether there is or was a channel with it, or its address is known: a stranger may be anybody."""
@@ -230,10 +225,9 @@ class Node:
     def _receive_error(self, connection: Connection, message: Error) -> None:
         """Never answered with an ERROR (spec E-5); its text goes to people only (spec E-7)."""
         peer_id = self.peer_of[connection]
-        offer = self._offers.get(message.channel or b"")
-        if offer is not None and offer.peer_id == peer_id:
+        if (offer := self.offers.take(message.channel, peer_id)) is not None:
             text = f"the peer refused the channel: {code_name(message.code)}: {message.text}"
-            self._fail_offer(offer, LocalError(Reason.PEER_REFUSED, text))
+            self._open_failed(offer, LocalError(Reason.PEER_REFUSED, text))
             return
         channel = self.roster.find(peer_id, message.channel or b"")
         if channel is None or channel.phase in DEAD:
@@ -261,9 +255,11 @@ class Node:
             nonce, self._entropy(32), key, self.account, asset_id, deposit, flags, window_s, max_batch, limits
         )
         offer = Offer(nonce, peer_id, message, index, key, clock + ANSWER_TIMEOUT_S)
-        self._offers[nonce] = offer
+        self.offers.add(offer)
         if peer_id in self.connections:
-            self._send_offer(offer, self.connections[peer_id][0])
+            connection = self.connections[peer_id][0]
+            for opened in self.offers.to_send(peer_id, connection):
+                self._send(connection, opened)
         return nonce
 
     def _take_key_index(self) -> int:
@@ -272,13 +268,7 @@ class Node:
         self._ready.persist.next_key_index = self.next_key_index
         return index
 
-    def _send_offer(self, offer: Offer, connection: Connection) -> None:
-        if offer.sent_on is None:
-            offer.sent_on = connection
-            self._send(connection, offer.message)
-
-    def _fail_offer(self, offer: Offer, error: LocalError) -> None:
-        del self._offers[offer.open_nonce]
+    def _open_failed(self, offer: Offer, error: LocalError) -> None:
         self._ready.notes.append(OpenFailed(offer.open_nonce, error))
 
     def _receive_open(self, connection: Connection, offer: Open) -> None:
@@ -290,29 +280,21 @@ class Node:
             self._send(connection, Error(int(code), offer.open_nonce, REFUSALS.get(code, "")))
             return
         index = self._take_key_index()
-        limits = self.policy.receive_limits(offer.asset_id)
+        key, limits = self.keyring.channel(index), self.policy.receive_limits(offer.asset_id)
         channel, answer = opening.accept(
-            self.ledger.ledger_id,
-            offer,
-            peer_id,
-            self.keyring.channel(index),
-            index,
-            self.account,
-            self._entropy(32),
-            limits,
+            self.ledger.ledger_id, offer, peer_id, key, index, self.account, self._entropy(32), limits
         )
         self._add_new(channel, connection)
         self._send(connection, answer)
 
     def _receive_accept(self, connection: Connection, answer: Accept) -> None:
-        offer = self._offers.get(answer.open_nonce)
-        if offer is None or offer.peer_id != self.peer_of[connection]:
+        offer = self.offers.take(answer.open_nonce, self.peer_of[connection])
+        if offer is None:
             return  # the opening has timed out since
-        del self._offers[offer.open_nonce]
         try:
             channel, request = opening.accepted(self.ledger.ledger_id, offer, answer)
         except RemoteError as error:
-            self._ready.notes.append(OpenFailed(offer.open_nonce, LocalError(Reason.PEER_REFUSED, str(error))))
+            self._open_failed(offer, LocalError(Reason.PEER_REFUSED, str(error)))
             if error.code.effect is Effect.CLOSE:
                 raise
             self._send(connection, Error(int(error.code), offer.open_nonce, error.text))

@@ -29,6 +29,53 @@ class Offer:
     sent_on: int | None = None
 
 
+class Offers:
+    """The openings that this node has begun and that the peer has not answered."""
+
+    def __init__(self) -> None:
+        self._by_nonce: dict[bytes, Offer] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_nonce)
+
+    def add(self, offer: Offer) -> None:
+        """A new one."""
+        self._by_nonce[offer.open_nonce] = offer
+
+    def take(self, open_nonce: bytes | None, peer_id: bytes) -> Offer | None:
+        """The one that this peer answers, which is no longer among them; None if there is none."""
+        offer = self._by_nonce.get(open_nonce or b"")
+        return self._by_nonce.pop(offer.open_nonce) if offer is not None and offer.peer_id == peer_id else None
+
+    def overdue(self, clock: float) -> list[Offer]:
+        """Those that were not answered in time, which are no longer among them."""
+        late = [offer for offer in self._by_nonce.values() if offer.deadline <= clock]
+        for offer in late:
+            del self._by_nonce[offer.open_nonce]
+        return late
+
+    def next_deadline(self) -> float | None:
+        """When the first is overdue."""
+        return min((offer.deadline for offer in self._by_nonce.values()), default=None)
+
+    def to_send(self, peer_id: bytes, connection: int) -> list[Open]:
+        """What has not been said to the peer on its connection; from now on it has."""
+        unsent = [offer for offer in self._by_nonce.values() if offer.peer_id == peer_id and offer.sent_on is None]
+        for offer in unsent:
+            offer.sent_on = connection
+        return [offer.message for offer in unsent]
+
+    def connection_lost(self, connection: int) -> None:
+        """What was said on it is said again on the next."""
+        for offer in self._by_nonce.values():
+            if offer.sent_on == connection:
+                offer.sent_on = None
+
+    def peers(self) -> set[bytes]:
+        """Those to whom there are offers."""
+        return {offer.peer_id for offer in self._by_nonce.values()}
+
+
 def build_offer(
     open_nonce: bytes,
     salt: bytes,
