@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
@@ -63,7 +64,8 @@ class Driver:
         self._count = 0
         self._greeted = DriverCall("its start")
         self.commands: frozenset[str] = frozenset()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Driver:
         try:
@@ -81,12 +83,16 @@ class Driver:
     ) -> None:
         """Its standard input ends, and so does it."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):  # it has ended already, and left something unread
+            self._process.stdin.close()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join(_END_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def start(self, command: str, **arguments: Any) -> DriverCall:
         """See runner.Control."""

@@ -90,7 +90,7 @@ def ack_of_the_first_of_two(kit: Kit) -> None:
 
 @case("C-17 C-15", needs="pay")
 def pay_acknowledges(kit: Kit) -> None:
-    """ack_n of a PAY acknowledges as ACK does"""
+    """The ack_n of a PAY acknowledges as ACK does"""
     party = kit.open()
     party.pay(1_000)
     call = kit.order_pay(party, 20)

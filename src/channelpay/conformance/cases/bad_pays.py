@@ -286,7 +286,7 @@ def pay_run_with_a_bad_batch_behind(kit: Kit) -> None:
 
 @case("C-15")
 def pay_ack_n_unknown(kit: Kit) -> None:
-    """ack_n that ends no batch of the node's is unknown_boundary"""
+    """An ack_n that ends no batch of the node's is unknown_boundary"""
     party = kit.open()
     party.refused(party.wrong_pay(Batch(1, _RECORD, b""), ack_n=3), ErrorCode.UNKNOWN_BOUNDARY)
     unchanged(kit, party)

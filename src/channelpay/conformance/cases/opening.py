@@ -31,7 +31,7 @@ def open_one_way_accepted(kit: Kit) -> None:
 
 @case("C-5 C-29")
 def open_with_the_bounds_accepted(kit: Kit) -> None:
-    """max_batch 1 and 4,096 and the least window are within what both parties keep to"""
+    """The bounds themselves are accepted: max_batch 1 and 4,096, the least window"""
     talk = kit.connect()
     kit.accepted(talk, max_batch=1)
     kit.accepted(talk, max_batch=MAX_BATCH)
