@@ -1,8 +1,6 @@
 """Connecting to a daemon's socket, again after a loss, and the node inside the process."""
 
-import sys
 from contextlib import asynccontextmanager
-from types import ModuleType
 
 import pytest
 import trio
@@ -167,9 +165,7 @@ async def test_the_node_inside_the_process_has_the_same_methods(node, home, monk
         yield node
         seen.append("ended")
 
-    embedded = ModuleType("channelpay.daemon.embedded")
-    embedded.run = run
-    monkeypatch.setitem(sys.modules, "channelpay.daemon.embedded", embedded)
+    monkeypatch.setattr("channelpay.daemon.embedded.run", run)
     async with channelpay.Node(home) as inside:
         assert isinstance(inside, channelpay.Client)
         assert (await inside.pay(CHANNEL, "0.0001 USD")).amount == 100
