@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -173,3 +174,18 @@ def summary(trace: Trace) -> Iterator[str]:
     for kind in KINDS:
         missing, pending = len(trace.missing(kind)), len(trace.pending(kind))
         yield f"{kind}: {total - missing} of {total} requirements; {missing - pending} need none, {pending} pending"
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table (not with --brief), the totals and what is wrong; 1 if something is."""
+    trace = read()
+    if "--brief" not in arguments:
+        print("\n".join(table(trace)))
+    print("\n".join(summary(trace)))
+    problems = list(trace.problems())
+    print("".join(f"{problem}\n" for problem in problems), end="")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
