@@ -1,4 +1,4 @@
-/* Two honest parties, a wire that loses what is under way, disks that crash or go back. Spec chapter 13.
+/* Two honest parties, a wire that loses what is under way, disks that crash or go back. Spec chapter 15.
  *
  * One `d_step` is one step of the channel machine: its input, its new state, its commit, its messages. With -DCRASH
  * the commit is a step of its own, so that a crash falls between. Amounts are 1, so a total is a count; a bit for each
@@ -104,7 +104,7 @@ bit unheard[2];                 /* rolled back, and not reestablished since */
 hidden mtype t;
 hidden byte a, b, c, d, e, i, no, np, showing, x, y;
 
-/* The invariants, by their numbers in chapter 13. */
+/* The invariants, by their numbers in chapter 15. */
 #define MUST(n, cond)  if :: (cond) -> skip :: else -> printf("broken: I%d\n", n); assert(false) fi
 /* Honest parties never refuse each other: `why` is only for the reader of a trail. */
 #define refuse(why)  printf("refused: %d\n", why); MUST(6, false)

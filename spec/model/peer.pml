@@ -1,4 +1,4 @@
-/* An honest party H against a peer M that signs, sends and submits whatever it can. Spec chapter 13.
+/* An honest party H against a peer M that signs, sends and submits whatever it can. Spec chapter 15.
  *
  * M gets every signature of H at once and for ever (`shown`), and combines them as it likes; what H would refuse is
  * left out, since a refusal changes nothing. H loses no disk here, so its commits are left out as well. H pays 1 at a
@@ -92,7 +92,7 @@ hidden byte a, b, x, y;
 #define ACCEPTING   (phase <= SHUT)
 #endif
 
-/* The invariants, by their numbers in chapter 13. */
+/* The invariants, by their numbers in chapter 15. */
 #define MUST(n, cond)  if :: (cond) -> skip :: else -> printf("broken: I%d\n", n); assert(false) fi
 
 /* --- H signs ---------------------------------------------------------------------------------------------------- */
