@@ -292,8 +292,8 @@ def test_both_went_back_and_one_had_not_finished() -> None:
     assert [(e.payer, e.size) for e in pair.b.disk.journal if isinstance(e, JournalGap)] == [(1, 3), (0, 6)]
 
 
-def test_evidence_with_more_units_outlives_fewer_signed_anew() -> None:
-    """a went back and pays again from there: b keeps the signature that is worth more."""
+def test_a_payer_that_forgot_what_is_evidence_alone_is_refused() -> None:
+    """a went back and signs another payment under the same number: b takes it not, and keeps the evidence."""
     pair = Pair().open()
     old = pair.a.disk.copy()
     pair.a.pay(100)
@@ -304,7 +304,11 @@ def test_evidence_with_more_units_outlives_fewer_signed_anew() -> None:
     pair.reconnect()
     pair.a.pay(30)
     pair.run()
-    assert pair.b.disk.payments(0) == [(1, 30)]
+    assert [text.partition(":")[0] for text in pair.faults()] == ["regression"]
+    pair.reconnect()  # a has signed as many by now, and others
+    pair.run()
+    assert [text.partition(":")[0] for text in pair.faults()] == ["regression", "bad_history"]
+    assert pair.b.disk.payments(0) == []
     pair.b.close(force=True)
     pair.run()
     pair.settle_alone()

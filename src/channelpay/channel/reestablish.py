@@ -26,9 +26,7 @@ def build(c: Channel) -> Reestablish:
     """What I know: my newest STATE, the newest of the peer's that I hold, open agreements (spec C-20)."""
     half0, half1 = c.in_order(c.own, c.peer)
     mine = SignedState(half0.pack(), half1.pack(), c.sign_state(c.own, c.peer))
-    # Evidence goes back only where my own signature claims the same half already (spec C-22, C-23).
-    adopted = c.peer_known is not None and c.evidence is not None and c.evidence.peer == c.peer
-    held = c.evidence if adopted else c.held
+    held = c.evidence if _shows_evidence(c) else c.held
     yours = None
     if held is not None:
         held0, held1 = c.in_order(held.own, held.peer)
@@ -44,6 +42,11 @@ def build(c: Channel) -> Reestablish:
     return Reestablish(c.channel_id, mine, yours, withdrawals, final)
 
 
+def _shows_evidence(c: Channel) -> bool:
+    """Evidence goes back only where my own signature claims the same half already (spec C-22, C-23)."""
+    return c.peer_known is not None and c.evidence is not None and c.evidence.peer == c.peer
+
+
 def receive(c: Channel, message: Reestablish, fx: Effects) -> int:
     """Judge what the peer shows and adopt my own newer signature (spec C-21, C-23).
 
@@ -52,6 +55,7 @@ def receive(c: Channel, message: Reestablish, fx: Effects) -> int:
     """
     shown = _shown_by_peer(c, message.mine)
     known_to_peer = _signed_by_me(c, message.yours)
+    _check_not_below_evidence(c, shown)
     own, peer = c.own, c.peer
     if known_to_peer is not None:
         _check_same(c, known_to_peer.own, known_to_peer.peer, own, peer)
@@ -111,6 +115,21 @@ def _check_same(c: Channel, own: Half, peer: Half, newest_own: Half, newest_peer
         raise RemoteError(ErrorCode.BAD_HISTORY, "your state and mine agree on the count and differ in the history")
     if known is None and own.n > c.acked.n and own.n < c.own.n and c.own_known is None:
         raise RemoteError(ErrorCode.UNKNOWN_BOUNDARY, f"{own.n} is not the end of a batch that I sent")
+
+
+def _check_not_below_evidence(c: Channel, shown: Held) -> None:
+    """A peer that forgot what I hold as evidence cannot be told of it, and would sign its numbers anew (spec C-22)."""
+    e = c.evidence
+    if e is None or _shows_evidence(c):
+        return
+    if shown.peer.n == e.peer.n and shown.peer != e.peer:
+        raise RemoteError(ErrorCode.BAD_HISTORY, "you have signed another history of as many payments before")
+    if shown.peer.n < e.peer.n:
+        raise RemoteError(
+            ErrorCode.REGRESSION,
+            f"your store was rolled back: you have signed {e.peer.n} payments and show {shown.peer.n}, and I have no "
+            "records of the rest; this channel can only be closed on the ledger",
+        )
 
 
 def _adopt(c: Channel, own: Half, peer: Half, fx: Effects) -> None:
