@@ -357,6 +357,7 @@ class MemoryRunner:
     """A world of its own for every case."""
 
     patience_s = 30.0
+    tls = None
     quiet_s = 0.0
 
     def __init__(self, path: Path, *, driver: bool = True) -> None:

@@ -12,8 +12,8 @@ from channelpay.conformance.verdict import Status
 from conformance.memory import POCKET, MemoryRunner
 
 CASES = all_cases()
-UNREACHABLE = {name for name, case in CASES.items() if "pay-id" in case.needs}
-"""Payment ids are the daemon's business, above the core: these are played against real daemons only."""
+UNREACHABLE = {name for name, case in CASES.items() if "pay-id" in case.needs or case.real}
+"""Payment ids and TLS are the daemon's business, above the core: these are played against real daemons only."""
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in UNREACHABLE])

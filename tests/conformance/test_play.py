@@ -74,7 +74,7 @@ def test_without_a_driver_no_case_that_needs_one_passes(name: str, tmp_path: Pat
 def test_a_case_that_gives_a_command_names_it(tmp_path: Path) -> None:
     """`needs` is complete: with just these commands every case passes."""
     for case in all_cases().values():
-        if not case.needs or "pay-id" in case.needs or case.takes_s > 100:
+        if not case.needs or "pay-id" in case.needs or case.real or case.takes_s > 100:
             continue
         place = tmp_path / case.name
         place.mkdir()
@@ -83,6 +83,11 @@ def test_a_case_that_gives_a_command_names_it(tmp_path: Path) -> None:
         runner.control.commands = case.needs  # type: ignore[misc]
         result = play(case, runner, POCKET, runner.asset_id)
         assert result.status is Status.PASS, f"{case.name}: {result.text}"
+
+
+def test_a_case_about_tls_is_not_run_without_tls(tmp_path: Path) -> None:
+    result = judged(tmp_path, raising(Violation("played")), real=True)
+    assert (result.status, result.text) == (Status.NOT_RUN, "needs real connections")
 
 
 def _result(status: Status, must: bool = True, *requirements: str) -> Result:

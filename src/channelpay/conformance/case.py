@@ -18,7 +18,8 @@ class Case:
     """One scripted conversation.
 
     `needs` are the commands of the driver without which it cannot be played; `alone` says that it stops the node, so
-    that nothing else may run beside it; `takes_s` is how long it has to wait by the clock of the protocol.
+    that nothing else may run beside it; `takes_s` is how long it has to wait by the clock of the protocol; `real` says
+    that it looks at TLS itself.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Case:
     needs: frozenset[str] = frozenset()
     alone: bool = False
     takes_s: int = 0
+    real: bool = False
 
 
 CASES: dict[str, Case] = {}
@@ -45,23 +47,30 @@ def add(
     needs: str = "",
     alone: bool = False,
     takes_s: int = 0,
+    real: bool = False,
 ) -> None:
     """Add a case to the list; `requirements` and `needs` are words."""
     if name in CASES:
         raise ValueError(f"two cases are called {name}")
     words = tuple(requirements.split())
-    CASES[name] = Case(name, about, words, script, must, frozenset(needs.split()), alone, takes_s)
+    CASES[name] = Case(name, about, words, script, must, frozenset(needs.split()), alone, takes_s, real)
 
 
 def case(
-    requirements: str, *, must: bool = True, needs: str = "", alone: bool = False, takes_s: int = 0
+    requirements: str,
+    *,
+    must: bool = True,
+    needs: str = "",
+    alone: bool = False,
+    takes_s: int = 0,
+    real: bool = False,
 ) -> Callable[[_S], _S]:
     """Makes a function a case: its name with hyphens, the first line of its docstring as what it shows."""
 
     def put(script: _S) -> _S:
         about = (script.__doc__ or "").strip().partition("\n")[0].rstrip(".")
         name = script.__name__.replace("_", "-")
-        add(name, about, requirements, script, must=must, needs=needs, alone=alone, takes_s=takes_s)
+        add(name, about, requirements, script, must=must, needs=needs, alone=alone, takes_s=takes_s, real=real)
         return script
 
     return put

@@ -133,6 +133,7 @@ class Conversation:
         if not isinstance(message, Error):
             raise Violation(f"ERROR {code_name(code)} was due; {told(message)}")
         same(code_name(message.code), code_name(code), "the code of ERROR")
+        require(message.text.isprintable(), "the text of ERROR holds characters that are not for people (E-7)")
         about = None if code.effect is Effect.CLOSE else channel
         same(message.channel, about, "the channel that ERROR names")
         if about is None:

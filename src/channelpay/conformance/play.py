@@ -29,6 +29,8 @@ def _status(case: Case, runner: Runner, account: SigningKey, asset_id: bytes, lo
     missing = sorted(case.needs - commands)
     if missing:
         return Status.NOT_RUN, f"needs a driver that can {', '.join(missing)}"
+    if case.real and runner.tls is None:
+        return Status.NOT_RUN, "needs real connections"
     if case.takes_s > longest_s:
         return Status.NOT_RUN, f"waits {case.takes_s} s; give --longest {case.takes_s}"
     kit = Kit(runner, account, asset_id)

@@ -48,12 +48,29 @@ class Control(Protocol):
         """Give a command; it goes on while the case talks to the node."""
 
 
+class Tls(Protocol):
+    """A look at what lies below the bytes of a connection to the node."""
+
+    def takes_old_versions(self) -> bool:
+        """Whether a connection with TLS 1.2 or older comes about."""
+
+    def gives_ticket(self) -> bool:
+        """Whether the node has issued a session ticket by the time it has said HELLO."""
+
+    def certificate(self) -> bytes:
+        """The node's certificate, DER."""
+
+    def strangers(self, count: int) -> int:
+        """How many of so many silent connections, made at once, the node lets stand."""
+
+
 class Runner(Protocol):
-    """The world of one run of cases."""
+    """The world of one run of cases. `tls` and `control` are None where there is no such thing."""
 
     node_id: bytes
     ledger_id: bytes
     control: Control | None
+    tls: Tls | None
     patience_s: float
     """How long an answer may take before it counts as none."""
     quiet_s: float

@@ -12,13 +12,15 @@ from typing import Final
 
 from channelpay.conformance.case import Case
 from channelpay.conformance.play import play
-from channelpay.conformance.runner import Control
+from channelpay.conformance.runner import Control, Tls
 from channelpay.conformance.verdict import Result, Violation
 from channelpay.crypto import SigningKey
 from channelpay.keys import Address
 
 _READ_BYTES: Final = 64 * 1024
 _DIAL_RETRY_S: Final = 0.1
+_SETTLE_S: Final = 1.0
+"""How long a listener may take to close the connections that are too many."""
 
 
 class TcpWire:
@@ -61,6 +63,71 @@ class TcpWire:
         """See runner.Wire."""
         self._tls.close()
 
+    def has_ticket(self) -> bool:
+        """Whether a ticket to resume this session has come."""
+        return self._tls.session is not None and self._tls.session.has_ticket
+
+
+class TcpTls:
+    """See runner.Tls."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+
+    def takes_old_versions(self) -> bool:
+        """See runner.Tls."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection((self._address.host, self._address.port), self._timeout_s) as stream:
+            try:
+                context.wrap_socket(stream).close()
+            except OSError:
+                return False
+        return True
+
+    def gives_ticket(self) -> bool:
+        """See runner.Tls."""
+        wire = TcpWire(self._address.host, self._address.port, self._timeout_s)
+        wire.receive(self._timeout_s)
+        try:
+            return wire.has_ticket()
+        finally:
+            wire.close()
+
+    def certificate(self) -> bytes:
+        """See runner.Tls."""
+        wire = TcpWire(self._address.host, self._address.port, self._timeout_s)
+        wire.close()
+        return wire.certificate
+
+    def strangers(self, count: int) -> int:
+        """See runner.Tls."""
+        made = []
+        try:
+            for _ in range(count):
+                made.append(socket.create_connection((self._address.host, self._address.port), self._timeout_s))
+            time.sleep(_SETTLE_S)
+            return sum(1 for stream in made if _stands(stream))
+        except OSError:
+            return 0  # nobody is let in any more: a bound as well
+        finally:
+            for stream in made:
+                stream.close()
+
+
+def _stands(stream: socket.socket) -> bool:
+    """Whether the other side has neither closed nor reset a connection on which it owes nothing."""
+    stream.setblocking(False)
+    try:
+        return bool(stream.recv(1))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
 
 class TcpRunner:
     """Real daemons at two addresses, real time."""
@@ -79,6 +146,7 @@ class TcpRunner:
         self.node_id = node.key
         self.ledger_id = ledger.key
         self.control = control
+        self.tls: Tls | None = TcpTls(node, patience_s)
         self.patience_s = patience_s
         self.quiet_s = quiet_s
 

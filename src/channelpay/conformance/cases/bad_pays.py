@@ -12,7 +12,7 @@ from channelpay.conformance.party import Party
 from channelpay.conformance.verdict import NotRun, same
 from channelpay.errors import ErrorCode
 from channelpay.messages.peer import Ack, Pay
-from channelpay.statements import final_bytes
+from channelpay.statements import final_bytes, link
 
 _L = 2**252 + 27742317777372353535851937790883648493
 _RECORD = pack_record(10)
@@ -211,6 +211,11 @@ def _other_history(kit: Kit, party: Party, good: Pay) -> bytes:
     return party.sign(party.own._replace(h=bytes(32)), party.peer)
 
 
+def _other_genesis(kit: Kit, party: Party, good: Pay) -> bytes:
+    h = link(party.channel_id, 0, bytes(32), 1, 1, good.records, good.memos)
+    return party.sign(party.own._replace(h=h), party.peer)
+
+
 def _other_total(kit: Kit, party: Party, good: Pay) -> bytes:
     return party.sign(party.own._replace(total=party.own.total - 1), party.peer)
 
@@ -239,6 +244,7 @@ for _title, _told, _needs, _make in (
     ("of-another-channel", "over another channel", "S-11", _other_channel),
     ("of-swapped-halves", "over the halves in the wrong order", "S-11", _swapped),
     ("of-another-history", "over another history", "S-16", _other_history),
+    ("of-another-genesis", "over a history that begins with zero bytes", "S-15", _other_genesis),
     ("of-another-total", "over another total", "S-11", _other_total),
     ("of-a-locked-half", "over a half with L set", "S-10", _locked),
 ):

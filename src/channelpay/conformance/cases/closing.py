@@ -255,7 +255,7 @@ def final_shown_after_a_reconnection(kit: Kit) -> None:
     same((shown.final.expiry, shown.final.signature1), (answer.expiry, answer.signature), "FINAL in REESTABLISH")
 
 
-@case("C-1 X-3", needs="kill start", alone=True)
+@case("C-1 C-3 X-3 X-13", needs="kill start", alone=True)
 def final_survives_a_crash(kit: Kit) -> None:
     """A node that has agreed to FINAL remembers it after it was killed, and hands it to the ledger"""
     party = drained(kit)

@@ -143,7 +143,7 @@ def node_closes_before_ready(kit: Kit) -> None:
     same(kit.channel_until(party, ops.CLOSING).half0, party.own.pack(), "half0 on the ledger")
 
 
-@case("X-4 C-1", needs="close kill start", alone=True)
+@case("X-4 X-13 C-1 C-3", needs="close kill start", alone=True)
 def node_closes_alone_through_a_crash(kit: Kit) -> None:
     """The decision to close alone survives a crash"""
     party = kit.open()

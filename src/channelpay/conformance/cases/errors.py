@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from channelpay.batches import Batch, pack_record
 from channelpay.conformance.case import case
 from channelpay.conformance.kit import Kit
 from channelpay.conformance.party import Party
@@ -74,6 +75,14 @@ def error_is_not_answered(kit: Kit) -> None:
     party.link.send(Error(int(ErrorCode.GAP), party.channel_id, "one"), Error(999, party.channel_id, "two"), Ping(4))
     same(party.link.expect(Pong).token, 4, "the token of PONG")
     party.link.expect_quiet()
+
+
+@case("E-7")
+def error_text_is_for_people(kit: Kit) -> None:
+    """The text of an ERROR is clean, also when hostile text went before it"""
+    party = kit.open()
+    party.link.send(Error(int(ErrorCode.STALLED), party.channel_id, "\x1b[2J\x07\r\n\u202e"))
+    party.refused(party.wrong_pay(Batch(3, pack_record(10), b"")), ErrorCode.GAP)
 
 
 @case("E-1 C-6")

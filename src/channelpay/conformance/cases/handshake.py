@@ -13,6 +13,7 @@ from channelpay.limits import HANDSHAKE_TIMEOUT_S, MAX_FRAME_BEFORE_AUTH
 from channelpay.messages.peer import Auth, Hello, Ping, Pong, Role
 from channelpay.statements import auth_bytes
 
+_STRANGERS = 200
 _SMALL_ORDER = bytes([1]) + bytes(31)
 _ANYTHING = bytes([1]) + bytes(63)
 """A key of small order, and a signature of it that the bare equation takes for every message."""
@@ -261,6 +262,42 @@ def handshake_deadline(kit: Kit) -> None:
     raw.wire.send(raw.hello_frame[:10])  # what arrives moves no deadline
     kit.sleep(HANDSHAKE_TIMEOUT_S / 2 + 1)
     raw.expect_silent_end()
+
+
+@case("T-5", real=True)
+def tls_older_versions_refused(kit: Kit) -> None:
+    """No connection comes about with TLS 1.2"""
+    tls = kit.runner.tls
+    require(tls is not None and not tls.takes_old_versions(), "the node takes TLS 1.2")
+
+
+@case("T-5", real=True)
+def tls_without_tickets(kit: Kit) -> None:
+    """The node issues no session tickets"""
+    tls = kit.runner.tls
+    require(tls is not None and not tls.gives_ticket(), "the node issues session tickets")
+
+
+@case("T-6", real=True, needs="kill start", alone=True)
+def certificate_of_each_process(kit: Kit) -> None:
+    """A node that was started again has another certificate"""
+    tls = kit.runner.tls
+    assert tls is not None
+    before = tls.certificate()
+    require(before == tls.certificate(), "two connections of one process have two certificates")
+    kit.order("kill")
+    kit.order("start")
+    require(before != tls.certificate(), "the certificate outlives its process")
+
+
+@case("T-28", real=True, alone=True)
+def strangers_are_bounded(kit: Kit) -> None:
+    """Of two hundred silent connections from one address the node closes some at once, and serves others still"""
+    tls = kit.runner.tls
+    assert tls is not None
+    standing = tls.strangers(_STRANGERS)
+    require(standing < _STRANGERS, f"{standing} strangers may stand at once")
+    kit.connect().expect_alive()
 
 
 @case("T-25")

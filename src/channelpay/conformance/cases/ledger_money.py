@@ -8,6 +8,7 @@ from channelpay.conformance.verdict import require, same
 from channelpay.ledger.outcomes import Outcome
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import AccountView
+from channelpay.statements import asset_id
 
 _SMALL_ORDER = bytes([1]) + bytes(31)
 
@@ -72,6 +73,15 @@ def asset_by_others(kit: Kit) -> None:
     """Only the operator registers assets"""
     purse = kit.purse()
     kit.ledger.refused(purse, ops.CreateAsset("KITCOIN", 2, purse.public), Outcome.NOT_OPERATOR)
+
+
+@case("S-8 M-3 M-7 L-17")
+def asset_ids_are_computed(kit: Kit) -> None:
+    """Every asset's id is made of ledger, issuer, scale and code; codes are sound and given once"""
+    assets = kit.info.assets
+    for asset in assets:
+        same(asset.asset_id, asset_id(kit.runner.ledger_id, asset.issuer, asset.scale, asset.code), "asset_id")
+    same(len({asset.code for asset in assets}), len(assets), "how many codes there are")
 
 
 @case("L-14")

@@ -41,7 +41,7 @@ def ledger_refuses_messages_of_nodes(kit: Kit) -> None:
     talk.expect_error(ErrorCode.UNEXPECTED)
 
 
-@case("L-5 L-10")
+@case("L-3 L-5 L-10")
 def request_no_request(kit: Kit) -> None:
     """A blob of another shape is bad-request"""
     key = kit.key()

@@ -119,6 +119,18 @@ def open_across_a_reconnection(kit: Kit) -> None:
     party.pay(10)
 
 
+@case("C-3 C-7 C-1", needs="kill start", alone=True)
+def open_across_a_crash(kit: Kit) -> None:
+    """A node that was killed while the channel was being opened goes on with it"""
+    party = kit.funded(kit.connect())
+    party.link.send(Funded(party.channel_id))
+    kit.take_ready(party, party.link.expect(Ready))
+    kit.order("kill")
+    kit.order("start")
+    kit.reconnect(party)
+    party.pay(10)
+
+
 # --- The node opens ----------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from channelpay.messages import ledger as ops
 from channelpay.messages.peer import Ack, Ping, Pong, TopupHint
 
 
-@case("C-9 C-14 C-16 S-11 S-16")
+@case("C-9 C-14 C-16 S-11 S-15 S-16")
 def pay_one(kit: Kit) -> None:
     """One payment is acknowledged with a signature over the new state"""
     party = kit.open()
