@@ -14,8 +14,8 @@ from channelpay.channel.state import Phase
 from channelpay.crypto import SigningKey
 from channelpay.errors import ErrorCode, LocalError, Reason
 from channelpay.messages import peer
-from channelpay.messages.peer import Pay, Reestablish
-from channelpay.statements import Half, state_bytes
+from channelpay.messages.peer import Pay, Reestablish, SignedState
+from channelpay.statements import FLAG_ONE_WAY, ZERO_HALF, Half, state_bytes
 
 
 def paid(pair: Pair) -> list[int]:
@@ -548,3 +548,14 @@ def test_a_closing_node_still_shows_and_reads_states() -> None:
     pair.run()
     pair.settle_alone()
     assert pair.row().out1 == 600
+
+
+def test_party_1_of_a_one_way_channel_shows_payments_of_its_own() -> None:
+    pair = Pair(FLAG_ONE_WAY).open()
+    pair.connect()
+    half0, half1 = ZERO_HALF, Half(1, 5, bytes(32))
+    signature = SigningKey.sign(pair.b.key, state_bytes(pair.b.c.channel_id, half0, half1))
+    before = pair.a.bytes()
+    pair.a.receive(replace(pair.b.last(Reestablish), mine=SignedState(half0.pack(), half1.pack(), signature)))
+    assert [error.code for error in pair.a.errors] == [ErrorCode.ONE_WAY]
+    assert pair.a.bytes() == before

@@ -188,3 +188,24 @@ async def test_the_configured_policy_follows_the_ledgers_assets(tmp_path, autoju
         home.config_file.write_text('kind = "node"\n[policy]\nmin_deposit = ["0.0000001 USD"]\n')
         with pytest.raises(ChannelpayError, match="policy or limits"):
             await _follow_assets(a.engine, load_config(home, NodeConfig).config)
+
+
+async def test_a_call_for_a_peer_ends_its_back_off(tmp_path, autojump_clock, monkeypatch):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        tries = []
+
+        async def dial_once(peer_id: bytes) -> float:
+            tries.append(trio.current_time())
+            return 0.0
+
+        monkeypatch.setattr(a.peers, "_dial_once", dial_once)
+        a.spawn(a.peers.keep_up)
+        a.links[0].end()
+        await trio.sleep(200)  # the back-off is at its longest
+        before = len(tries)
+        asked_at = trio.current_time()
+        a.peers.dial_now(b.id)
+        await trio.sleep(1)
+        assert tries[before] == asked_at
+        assert len(tries) >= before + 2  # and begins anew

@@ -55,6 +55,8 @@ def receive(c: Channel, message: Reestablish, fx: Effects) -> int:
     """
     shown = _shown_by_peer(c, message.mine)
     known_to_peer = _signed_by_me(c, message.yours)
+    if c.one_way and c.side == 0 and shown.peer.n:  # spec C-2
+        raise RemoteError(ErrorCode.ONE_WAY, "party 1 of a one-way channel shows payments of its own")
     _check_not_below_evidence(c, shown)
     own, peer = c.own, c.peer
     if known_to_peer is not None:

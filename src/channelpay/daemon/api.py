@@ -215,6 +215,7 @@ class Api:
             address.key, method.asset_id, method.deposit, method.flags, window_s, max_batch, trio.current_time()
         )
         self.node.know_address(address.key, method.peer)
+        self._peers.dial_now(address.key)
         with self.engine.watch(nonce) as told:
             await self._durable()
             return self._one(await self._opened(told, method.peer))

@@ -45,6 +45,7 @@ class Peers:
         self._identity = identity
         self._ledger_id = ledger_id
         self._dialling: set[bytes] = set()
+        self._waiting: dict[bytes, trio.Event] = {}  # peers in their back-off
         self._jitter = random.Random()
         self._since: dict[bytes, tuple[int, int]] = {}  # by peer: the connection's number and when it was made
 
@@ -97,9 +98,19 @@ class Peers:
         backoff = Backoff(self._jitter)
         try:
             while self._engine.node.wants_peer(peer_id):
-                await trio.sleep(backoff.wait_s(await self._dial_once(peer_id)))
+                wait_s = backoff.wait_s(await self._dial_once(peer_id))
+                self._waiting[peer_id] = trio.Event()
+                with trio.move_on_after(wait_s):
+                    await self._waiting[peer_id].wait()
+                    backoff = Backoff(self._jitter)
         finally:
             self._dialling.discard(peer_id)
+            self._waiting.pop(peer_id, None)
+
+    def dial_now(self, peer_id: bytes) -> None:
+        """Somebody asks for this peer: do not wait out the back-off, begin it anew."""
+        if peer_id in self._waiting:
+            self._waiting[peer_id].set()
 
     async def _dial_once(self, peer_id: bytes) -> float:
         """One connection and all that happens on it; how many seconds it lasted, 0 if none was made."""
