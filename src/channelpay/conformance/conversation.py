@@ -80,6 +80,14 @@ class Conversation:
             raise Violation("the connection was closed")
         return message
 
+    def take_if(self, kind: type[_M]) -> _M | None:
+        """The next message if it is of this kind; any other is left for the next call, and None given."""
+        message = self.peek(self.runner.patience_s)
+        if not isinstance(message, kind):
+            return None
+        self._inbox.popleft()
+        return message
+
     def _next(self, wait_s: float) -> Message | None:
         while not self._inbox:
             data = self.wire.receive(wait_s)

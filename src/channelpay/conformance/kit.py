@@ -206,18 +206,19 @@ class Kit:
         party = Party(terms, 0, key, (message.salt, answer.salt), answer)
         party.verify(answer.signature, accepted_bytes(party.channel_id), "ACCEPT")
         party.talk = talk
-        self._accepted = answer
         return party, message
 
-    def fund(self, party: Party, accepted_by_node: bytes) -> ChannelView:
-        """Open the channel on the ledger."""
+    def fund(self, party: Party) -> ChannelView:
+        """Open on the ledger the channel that the node has accepted."""
+        assert party.limits is not None
+        accepted_by_node = party.limits.signature
         consent = party.key.sign(accepted_bytes(party.channel_id))
         return self.ledger.channel_op(self.account, open_request(party.terms, self.deposit, consent, accepted_by_node))
 
     def funded(self, talk: Conversation, **changes: Any) -> Party:
         """A channel that the ledger has opened; neither side has said so."""
         party, _ = self.accepted(talk, **changes)
-        self.fund(party, self._accepted.signature)
+        self.fund(party)
         return party
 
     def open(self, talk: Conversation | None = None, **changes: Any) -> Party:

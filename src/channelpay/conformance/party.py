@@ -62,7 +62,7 @@ class Party:
         self.side = side
         self.key = key
         self.salts = salts
-        self.limits = limits  # what the node announced in ACCEPT
+        self.limits = limits  # the ACCEPT in which the node announced them
         self.channel_id = terms.channel_id()
         self.node_key = terms.key1 if side == 0 else terms.key0
         self.own = self.peer = ZERO_HALF

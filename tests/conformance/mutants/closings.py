@@ -11,6 +11,7 @@ from channelpay.channel import channel as step
 from channelpay.channel import closing, payments, reestablish, withdrawals
 from channelpay.channel.effects import Effects
 from channelpay.channel.state import Channel
+from channelpay.errors import ErrorCode, RemoteError
 from channelpay.messages import peer
 from channelpay.statements import Half
 from conformance.mutants import mutant
@@ -140,3 +141,57 @@ def asks_only_once(patch: pytest.MonkeyPatch) -> None:
 @mutant("withdraw-comes-back-after-a-rollback")
 def forgotten_consents_stay_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(withdrawals, "remember", lambda *args: None)
+
+
+@mutant("pay-after-shutdown")
+def payments_after_shutdown_taken(patch: pytest.MonkeyPatch) -> None:
+    original = closing.receive_shutdown
+
+    def receive(c: Channel, *args: Any) -> None:
+        original(c, *args)
+        c.peer_last_n = None
+
+    patch.setattr(closing, "receive_shutdown", receive)
+
+
+@mutant("close-unused-channel", "close-together")
+def never_says_shutdown(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(closing, "_stop_paying", lambda *args: None)
+
+
+@mutant("withdraw-asked-again")
+def each_consent_is_another(patch: pytest.MonkeyPatch) -> None:
+    original = withdrawals.receive_ask
+
+    def receive(c: Channel, message: peer.WithdrawAsk, *args: Any) -> None:
+        if c.withdrawals.pop(1 - c.side, None) is not None:
+            raise RemoteError(ErrorCode.WITHDRAW_REFUSED, "asked before")
+        original(c, message, *args)
+
+    patch.setattr(withdrawals, "receive_ask", receive)
+
+
+@mutant("withdraw-consented", "withdraw-all-there-is")
+def consent_over_another_total(patch: pytest.MonkeyPatch) -> None:
+    original = withdrawals.receive_ask
+
+    def receive(c: Channel, message: peer.WithdrawAsk, now: Any, fx: Effects) -> None:
+        original(c, message, now, fx)
+        for index, sent in enumerate(fx.messages):
+            if isinstance(sent, peer.WithdrawOk):
+                fx.messages[index] = replace(sent, signature=c.key.sign(b"as you like"))
+
+    patch.setattr(withdrawals, "receive_ask", receive)
+
+
+@mutant("withdraw-hold-ends")
+def holds_never_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(withdrawals, "follow_ledger", lambda *args: None)
+
+
+@mutant("answers-unasked-are-ignored")
+def answers_unasked_are_refused(patch: pytest.MonkeyPatch) -> None:
+    def receive(c: Channel, *args: Any) -> None:
+        raise RemoteError(ErrorCode.UNEXPECTED, "nobody asked")
+
+    patch.setattr(withdrawals, "receive_ok", receive)

@@ -12,11 +12,13 @@ from channelpay import crypto
 from channelpay.channel import channel as step
 from channelpay.channel.effects import Effects
 from channelpay.channel.state import Channel
-from channelpay.errors import BadSignature, ErrorCode, RemoteError
+from channelpay.channel.state import Phase as ChannelPhase
+from channelpay.errors import BadSignature, Effect, ErrorCode, RemoteError
 from channelpay.messages import peer
 from channelpay.node import node as node_module
 from channelpay.node import opening, policy
-from channelpay.session import Session
+from channelpay.session import Phase, Session, Side
+from channelpay.store import node as node_store
 from conformance.mutants import mutant
 
 # --- The handshake and the frames --------------------------------------------------------------
@@ -41,7 +43,12 @@ def any_version_accepted(patch: pytest.MonkeyPatch) -> None:
 @mutant("handshake-wrong-role", "handshake-unknown-role")
 def any_role_accepted(patch: pytest.MonkeyPatch) -> None:
     original = Session._agree
-    patch.setattr(Session, "_agree", lambda self, hello: original(self, replace(hello, role=0)))
+
+    def agree(self: Session, hello: peer.Hello) -> None:
+        node = self.role is peer.Role.NODE and self.side is Side.LISTENED
+        original(self, replace(hello, role=0) if node else hello)
+
+    patch.setattr(Session, "_agree", agree)
 
 
 @mutant("handshake-versions-not-rising")
@@ -179,6 +186,125 @@ def errors_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(node_module.Node, "_receive_error", lambda self, connection, message: None)
 
 
+@mutant("handshake-hello-at-once")
+def hello_waits_for_the_other(patch: pytest.MonkeyPatch) -> None:
+    original = Session.start
+
+    def start(self: Session, now: float) -> None:
+        original(self, now)
+        if self.side is Side.LISTENED:
+            self.outgoing()
+
+    patch.setattr(Session, "start", start)
+
+
+@mutant("handshake-fresh-nonce")
+def one_nonce_for_all(patch: pytest.MonkeyPatch) -> None:
+    original = Session.__init__
+    patch.setattr(
+        Session, "__init__", lambda self, *args, **more: original(self, *args, **(more | {"nonce": bytes(32)}))
+    )
+
+
+@mutant("handshake-message-before-auth")
+def messages_taken_before_auth(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("channelpay.session._AUTH_ONLY", frozenset(peer.MESSAGES.values()))
+
+
+@mutant(
+    "handshake-auth-before-hello", "handshake-array-too-long", "auth-reflected", "auth-bad-signature",
+    "handshake-no-common-version", "handshake-wrong-role",
+)  # fmt: skip
+def strangers_are_told(patch: pytest.MonkeyPatch) -> None:
+    original = Session.refuse
+
+    def refuse(self: Session, error: RemoteError) -> None:
+        original(self, error)
+        if self.side is Side.LISTENED and not self.peer_id:
+            self._out += peer.Error(int(error.code), None, error.text[:200]).to_frame()
+
+    patch.setattr(Session, "refuse", refuse)
+
+
+@mutant(
+    "refuses-type-unknown", "refuses-type-of-the-local-socket", "refuses-payload-empty", "refuses-payload-no-array",
+    "refuses-payload-trailing-byte", "refuses-payload-cut-off", "refuses-fields-too-few", "refuses-fields-too-many",
+    "refuses-float-for-int", "refuses-map-in-payload", "refuses-ext-in-payload", "refuses-text-for-bytes",
+    "refuses-bytes-of-wrong-length", "refuses-text-not-utf8", "refuses-text-too-long", "refuses-array-claims-much",
+    "refuses-array-above-4096", "refuses-arrays-deeply-nested", "frame-of-the-largest-size", "refuses-int-signed",
+    "refuses-int-negative",
+)  # fmt: skip
+def malformed_messages_ignored(patch: pytest.MonkeyPatch) -> None:
+    original = Session._decode
+
+    def decode(self: Session, kind: int, payload: bytes) -> peer.Message:
+        try:
+            return original(self, kind, payload)
+        except RemoteError as error:
+            if error.code is not ErrorCode.MALFORMED or self.phase is not Phase.OPEN:
+                raise
+            return peer.Error(int(ErrorCode.STALLED), bytes(32), "")
+
+    patch.setattr(Session, "_decode", decode)
+
+
+@mutant("refuses-frame-length-zero")
+def empty_frames_skipped(patch: pytest.MonkeyPatch) -> None:
+    from channelpay.framing import FrameBuffer
+
+    original = FrameBuffer.next_frame
+
+    def next_frame(self: FrameBuffer) -> Any:
+        while self._buffer[:4] == bytes(4):
+            del self._buffer[:4]
+        return original(self)
+
+    patch.setattr(FrameBuffer, "next_frame", next_frame)
+
+
+@mutant("error-about-unknown-channel-ignored")
+def error_about_unknown_channel_closes(patch: pytest.MonkeyPatch) -> None:
+    def receive(self: Any, connection: int, message: peer.Error) -> None:
+        raise RemoteError(ErrorCode.UNEXPECTED, "what channel?")
+
+    patch.setattr(node_module.Node, "_receive_error", receive)
+
+
+@mutant("error-retry-changes-nothing")
+def every_error_suspends(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(node_module, "effect_of", lambda code: Effect.SUSPEND)
+
+
+@mutant("error-is-not-answered")
+def errors_answered_with_errors(patch: pytest.MonkeyPatch) -> None:
+    original = node_module.Node._receive_error
+
+    def receive(self: Any, connection: int, message: peer.Error) -> None:
+        original(self, connection, message)
+        self._send(connection, message)
+
+    patch.setattr(node_module.Node, "_receive_error", receive)
+
+
+@mutant("error-text-is-for-people")
+def texts_with_control_characters(patch: pytest.MonkeyPatch) -> None:
+    original = RemoteError.__init__
+    patch.setattr(
+        RemoteError, "__init__", lambda self, code, text, channel=None: original(self, code, text + "\x07", channel)
+    )
+
+
+@mutant("unknown-channel")
+def unknown_channels_ignored(patch: pytest.MonkeyPatch) -> None:
+    original = node_module.Node._send
+
+    def send(self: Any, connection: int, message: peer.Message) -> None:
+        if not isinstance(message, peer.Error) or message.code != ErrorCode.UNKNOWN_CHANNEL:
+            original(self, connection, message)
+
+    patch.setattr(node_module.Node, "_send", send)
+
+
 # --- Opening -----------------------------------------------------------------------------------
 
 
@@ -244,3 +370,75 @@ def channels_belong_to_nobody(patch: pytest.MonkeyPatch) -> None:
     from channelpay.node.roster import Roster
 
     patch.setattr(Roster, "find", lambda self, peer_id, channel_id: self.channels.get(channel_id))
+
+
+@mutant("open-accepted", "node-opens")
+def terms_repeated_wrongly(patch: pytest.MonkeyPatch) -> None:
+    """A channel id over other terms than those of OPEN: the consents do not fit."""
+    original = opening._terms
+    patch.setattr(opening, "_terms", lambda *args: original(*args)._replace(window_s=77))
+
+
+@mutant("open-with-the-bounds-accepted")
+def bounds_are_refused(patch: pytest.MonkeyPatch) -> None:
+    original = policy.refusal
+
+    def refusal(p: Any, offer: peer.Open, *rest: Any) -> ErrorCode | None:
+        return ErrorCode.BATCH_REFUSED if offer.max_batch in (1, 4096) else original(p, offer, *rest)
+
+    patch.setattr(policy, "refusal", refusal)
+
+
+@mutant("open-ready-before-the-ledger")
+def ready_before_the_ledger_was_read_refused(patch: pytest.MonkeyPatch) -> None:
+    original = step._receive_ready
+
+    def receive(c: Channel, *args: Any) -> None:
+        if c.phase == ChannelPhase.ACCEPTED:
+            raise RemoteError(ErrorCode.ILLEGAL_NOW, "too early")
+        original(c, *args)
+
+    patch.setattr(step, "_receive_ready", receive)
+
+
+@mutant("open-across-a-reconnection", "open-across-a-crash")
+def ready_only_opens(patch: pytest.MonkeyPatch) -> None:
+    """A node that becomes OPEN by READY alone, never by REESTABLISH."""
+    original = step._become_open
+
+    def become(c: Channel, fx: Effects) -> None:
+        if not c.reestablish_sent:
+            original(c, fx)
+
+    patch.setattr(step, "_become_open", become)
+
+
+@mutant("final-survives-a-crash", "withdraw-hold-survives-a-crash")
+def phases_not_durable(patch: pytest.MonkeyPatch) -> None:
+    original = node_store.NodeStore.commit
+
+    def commit(self: Any, persist: Any) -> None:
+        persist.cold.clear()
+        original(self, persist)
+
+    patch.setattr(node_store.NodeStore, "commit", commit)
+
+
+@mutant("accept-with-other-terms")
+def changed_terms_accepted(patch: pytest.MonkeyPatch) -> None:
+    original = opening.accepted
+
+    def accepted(ledger_id: bytes, offer: Any, answer: peer.Accept) -> Any:
+        mine = offer.message
+        same = replace(
+            answer,
+            asset_id=mine.asset_id,
+            flags=mine.flags,
+            window_s=mine.window_s,
+            max_batch=mine.max_batch,
+            deposit=0,
+        )
+        patch.setattr(opening, "verify", lambda *args: None)
+        return original(ledger_id, offer, same)
+
+    patch.setattr(opening, "accepted", accepted)

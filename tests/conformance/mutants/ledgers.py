@@ -10,9 +10,12 @@ import pytest
 
 from channelpay import crypto
 from channelpay.errors import BadSignature
-from channelpay.ledger import book, disputes, requests
+from channelpay.ledger import book, disputes, requests, views
+from channelpay.ledger.memory import MemoryBooks
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
+from channelpay.messages.peer import MESSAGES, Request, Role
 from channelpay.statements import Half
+from conformance.memory import POCKET, LedgerLink
 from conformance.mutants import mutant
 
 # --- The ledger --------------------------------------------------------------------------------
@@ -34,8 +37,6 @@ def answers_signed_for_another_hash(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("request-repeated-executes-once", "request-id-reused")
 def request_replay_executes_twice(patch: pytest.MonkeyPatch) -> None:
-    from channelpay.ledger.memory import MemoryBooks
-
     patch.setattr(MemoryBooks, "outcome", lambda self, key, request_id: None)
 
 
@@ -174,8 +175,6 @@ def one_way_payee_waits(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("events-past-and-new", "events-resume")
 def events_from_now_on_only(patch: pytest.MonkeyPatch) -> None:
-    from conformance.memory import LedgerLink
-
     original = LedgerLink._answer
 
     def answer(self: Any, request: Any) -> Any:
@@ -196,3 +195,170 @@ def another_order_of_checks(patch: pytest.MonkeyPatch) -> None:
         original(self, key, op)
 
     patch.setattr(book.Book, "transfer", transfer)
+
+
+@mutant("asset-ids-are-computed")
+def assets_told_with_another_scale(patch: pytest.MonkeyPatch) -> None:
+    original = views.asset_view
+    patch.setattr(views, "asset_view", lambda row: replace(original(row), scale=row.scale + 1))
+
+
+@mutant("ledger-opens-a-channel")
+def deposit_not_taken(patch: pytest.MonkeyPatch) -> None:
+    original = MemoryBooks.put_balance
+
+    def put(self: Any, account: bytes, asset: bytes, units: int) -> None:
+        if units > self.balance(account, asset) or units < 900:
+            original(self, account, asset, units)
+
+    patch.setattr(MemoryBooks, "put_balance", put)
+
+
+@mutant("ledger-opens-once")
+def channels_open_twice(patch: pytest.MonkeyPatch) -> None:
+    original = book._refuse_unless
+    again = {Outcome.ALREADY_OPEN}
+    patch.setattr(MemoryBooks, "add_channel", lambda self, row: None)
+    patch.setattr(book, "_refuse_unless", lambda ok, outcome, text="": original(ok or outcome in again, outcome, text))
+
+
+def renamed(patch: pytest.MonkeyPatch, *pairs: tuple[Outcome, Outcome]) -> None:
+    """A ledger that gives some refusals another name."""
+    names = dict(pairs)
+    original = requests.Ledger.refuse
+
+    def refuse(self: Any, request_id: bytes, request_hash: bytes, refusal: LedgerRefused) -> Any:
+        told = LedgerRefused(names.get(refusal.outcome, refusal.outcome), refusal.text)
+        return original(self, request_id, request_hash, told)
+
+    patch.setattr(requests.Ledger, "refuse", refuse)
+
+
+@mutant("ledger-open-unknown-asset", "transfer-of-unknown-asset", "transfer-of-nothing", "respond-refused")
+def another_name_for_refusals_of_arguments(patch: pytest.MonkeyPatch) -> None:
+    bad = Outcome.BAD_REQUEST
+    renamed(patch, (Outcome.UNKNOWN_ASSET, bad), (Outcome.ZERO_AMOUNT, bad), (Outcome.NO_STATE, bad))
+
+
+@mutant("ledger-unknown-channel", "subscription-once", "subscription-beyond-the-newest", "request-no-request")
+def another_name_for_refusals_of_requests(patch: pytest.MonkeyPatch) -> None:
+    renamed(
+        patch, (Outcome.UNKNOWN_CHANNEL, Outcome.BAD_REQUEST), (Outcome.ALREADY_SUBSCRIBED, Outcome.EXPIRED),
+        (Outcome.UNKNOWN_NUMBER, Outcome.EXPIRED), (Outcome.BAD_REQUEST, Outcome.BAD_SIGNATURE),
+    )  # fmt: skip
+
+
+@mutant(
+    "ledger-open-consent-to-another",
+    "ledger-state-of-another-channel",
+    "ledger-state-changed",
+    "final-of-a-state-refused",
+)
+def nothing_verified(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(book, "_verify_both", lambda *args: None)
+
+
+@mutant("ledger-topup", "transfer-moves-money", "ledger-withdraw")
+def money_is_told_and_not_moved(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryBooks, "put_balance", lambda *args: None)
+
+
+@mutant("ledger-lists-channels")
+def lists_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryBooks, "channels", lambda *args: [])
+
+
+@mutant("final-settles-at-once", "final-settles-a-dispute")
+def final_only_closes(patch: pytest.MonkeyPatch) -> None:
+    def close_final(self: Any, op: Any) -> Any:
+        return self._live(op.channel_id)
+
+    patch.setattr(book.Book, "close_final", close_final)
+
+
+@mutant("close-starts-the-window", "close-without-a-state")
+def window_ends_at_once(patch: pytest.MonkeyPatch) -> None:
+    original = book.Book.close
+
+    def close(self: Any, key: bytes, op: Any) -> Any:
+        row = original(self, key, op)
+        return replace(row, deadline=self._now, status=2 if not op.states else row.status)
+
+    patch.setattr(book.Book, "close", close)
+
+
+@mutant("payout-counts-both-ways")
+def only_party_0_counts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(book, "share_of_party1", lambda row: disputes.clamp(row.half0.total, 0, row.pot))
+
+
+@mutant("settles-by-itself-at-the-deadline")
+def waits_to_be_asked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("node_world.LedgerWorld.settle_due", lambda self: None)
+
+
+@mutant("events-are-for-those-concerned")
+def everybody_is_told(patch: pytest.MonkeyPatch) -> None:
+    original = views.events
+    patch.setattr("conformance.memory.events", lambda books, _, after: original(books, POCKET.public, after))
+
+
+@mutant("journal-tells-every-movement", "account-unknown-holds-nothing")
+def views_without_content(patch: pytest.MonkeyPatch) -> None:
+    from channelpay.messages.ledger import AccountView, JournalPage
+
+    patch.setattr(requests, "journal_page", lambda *args: JournalPage((), None))
+    original = requests.account_view
+    patch.setattr(
+        requests, "account_view",
+        lambda books, account, now: AccountView(bytes(32), 0, now, original(books, account, now).holdings),
+    )  # fmt: skip
+
+
+@mutant("readings-need-no-validity")
+def readings_expire(patch: pytest.MonkeyPatch) -> None:
+    original = requests.Ledger.read
+
+    def read(self: Any, books: Any, admitted: Any, now: int) -> Any:
+        if admitted.valid_until < now:
+            refusal = LedgerRefused(Outcome.EXPIRED)
+            return self.refuse(admitted.request_id, admitted.request_hash, refusal)
+        return original(self, books, admitted, now)
+
+    patch.setattr(requests.Ledger, "read", read)
+
+
+@mutant("request-id-of-another-key", "requests-at-once-are-all-answered")
+def one_request_id_for_all_keys(patch: pytest.MonkeyPatch) -> None:
+    """Ids are compared without their key, and by their first byte only."""
+    get, put = MemoryBooks.outcome, MemoryBooks.put_outcome
+    patch.setattr(MemoryBooks, "outcome", lambda self, key, name: get(self, bytes(32), name[:1] * 16))
+    patch.setattr(
+        MemoryBooks, "put_outcome", lambda self, key, name, outcome: put(self, bytes(32), name[:1] * 16, outcome)
+    )
+
+
+@mutant("ledger-time-and-number-rise")
+def clock_goes_back(patch: pytest.MonkeyPatch) -> None:
+    original = requests.info_view
+
+    def info(books: Any, *args: Any) -> Any:
+        told = original(books, *args)
+        return replace(told, time=told.time - told.number)
+
+    patch.setattr(requests, "info_view", info)
+
+
+@mutant("ledger-refuses-messages-of-nodes")
+def messages_of_nodes_ignored(patch: pytest.MonkeyPatch) -> None:
+    from channelpay.session import LEGAL
+
+    legal = dict(LEGAL)
+    legal[Role.LEDGER_CLIENT, Role.LEDGER] = frozenset(MESSAGES.values())
+    patch.setattr("channelpay.session.LEGAL", legal)
+    original = LedgerLink.received
+
+    def received(self: Any, messages: list[Any]) -> None:
+        original(self, [message for message in messages if isinstance(message, Request)])
+
+    patch.setattr(LedgerLink, "received", received)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from channelpay import crypto
+from channelpay import crypto, statements
 from channelpay.batches import Batch
 from channelpay.channel import channel as step
 from channelpay.channel import payments, reestablish
@@ -377,3 +378,97 @@ def recall_answered_with_nothing(patch: pytest.MonkeyPatch) -> None:
 def recall_from_zero_answered(patch: pytest.MonkeyPatch) -> None:
     original = reestablish.answer_recall
     patch.setattr(reestablish, "answer_recall", lambda c, m, fx: original(c, replace(m, from_n=max(1, m.from_n)), fx))
+
+
+@mutant("pay-signature-of-another-genesis")
+def history_begins_with_zero_bytes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("channelpay.channel.state.genesis", lambda *args: bytes(32))
+
+
+@mutant("reestablish-claims-unpaid", "reestablish-goes-back-behind-itself")
+def reestablish_believed(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the peer shows is taken for true, if only it is signed."""
+
+    def receive(c: Channel, message: peer.Reestablish, fx: Effects) -> int:
+        shown = reestablish._shown_by_peer(c, message.mine)
+        reestablish._signed_by_me(c, message.yours)
+        return shown.own.n
+
+    patch.setattr(reestablish, "receive", receive)
+
+
+@mutant("reestablish-reserved-field", "reestablish-impossible-half")
+def halves_not_judged(patch: pytest.MonkeyPatch) -> None:
+    def unpack(cls: type[Half], data: bytes) -> Half:
+        return Half(*struct.unpack(">QQ32sQ32s", data))
+
+    patch.setattr(reestablish.Half, "unpack", classmethod(unpack))
+
+
+@mutant("hint-before-reestablish", "pay-after-topup-with-hint")
+def hints_refused(patch: pytest.MonkeyPatch) -> None:
+    original = step._judge
+
+    def judge(c: Channel, message: Any) -> Any:
+        if isinstance(message, peer.TopupHint):
+            raise RemoteError(ErrorCode.UNEXPECTED, "before REESTABLISH, or after it")
+        return original(c, message)
+
+    patch.setattr(step, "_judge", judge)
+
+
+@mutant("reestablish-each-channel")
+def one_reestablish_for_all_channels(patch: pytest.MonkeyPatch) -> None:
+    from channelpay.node.roster import Roster
+
+    original = Roster.with_peer
+    patch.setattr(Roster, "with_peer", lambda self, peer_id: original(self, peer_id)[:1])
+
+
+@mutant("pay-with-memos")
+def memos_left_out_of_the_link(patch: pytest.MonkeyPatch) -> None:
+    original = statements.link
+    patch.setattr("channelpay.channel.state.link", lambda *args: original(*args[:-1], b""))
+
+
+@mutant("pay-all-there-is")
+def last_unit_cannot_be_paid(patch: pytest.MonkeyPatch) -> None:
+    original = Channel.balance
+    patch.setattr(Channel, "balance", lambda self, *args: original(self, *args) - 1)
+
+
+@mutant("pay-on-two-channels")
+def one_channel_of_a_peer(patch: pytest.MonkeyPatch) -> None:
+    from channelpay.node.roster import Roster
+
+    patch.setattr(Roster, "find", lambda self, peer_id, _: next(iter(self.by_peer.get(peer_id, {}).values()), None))
+
+
+@mutant("pay-newest-signature-covers", "pay-many-at-once")
+def every_second_pay_dropped(patch: pytest.MonkeyPatch) -> None:
+    original = payments.receive_run
+    patch.setattr(payments, "receive_run", lambda c, run, fx: (original(c, run[:1], fx)[0] + len(run) - 1, None))
+
+
+@mutant("node-refuses-above-max-unacked-value", "node-refuses-below-min-payment")
+def takes_payments_that_can_never_leave(patch: pytest.MonkeyPatch) -> None:
+    original = payments.enqueue
+
+    def enqueue(c: Channel, *args: Any) -> None:
+        limits = c.setup.peer_limits
+        object.__setattr__(c.setup, "peer_limits", limits._replace(max_unacked_value=10**9, min_payment=1))
+        original(c, *args)
+
+    patch.setattr(payments, "enqueue", enqueue)
+
+
+@mutant("recall-beyond-the-newest")
+def recall_of_nothing_unanswered(patch: pytest.MonkeyPatch) -> None:
+    original = reestablish.answer_recall
+
+    def answer(c: Channel, message: peer.Recall, fx: Effects) -> None:
+        newest = c.own if message.payer == c.side else c.peer
+        if message.from_n <= newest.n:
+            original(c, message, fx)
+
+    patch.setattr(reestablish, "answer_recall", answer)

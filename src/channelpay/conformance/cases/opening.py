@@ -54,11 +54,14 @@ def open_funded_ready(kit: Kit) -> None:
     kit.open().pay(10)
 
 
-@case("C-7")
-def open_ready_before_funded(kit: Kit) -> None:
-    """READY may come before the node has read the ledger"""
-    party = kit.funded(kit.connect())
-    party.link.send(Ready(party.channel_id, party.sign(ZERO_HALF, ZERO_HALF)), Funded(party.channel_id))
+@case("C-7 C-6")
+def open_ready_before_the_ledger(kit: Kit) -> None:
+    """READY may come before the node has seen the channel on the ledger; it counts when it has"""
+    party, _ = kit.accepted(kit.connect())
+    party.link.send(Ready(party.channel_id, party.sign(ZERO_HALF, ZERO_HALF)))
+    party.link.expect_quiet()
+    kit.fund(party)
+    party.link.send(Funded(party.channel_id))
     kit.take_ready(party, party.link.expect(Ready))
     party.pay(10)
 

@@ -150,7 +150,9 @@ def withdraw_hold_survives_a_crash(kit: Kit) -> None:
     answer = consented(party, asked)
     kit.order("kill")
     kit.order("start")
-    meet(kit, party)
+    shown = meet(kit, party)
+    wanted = OpenWithdrawal(0, asked.total, asked.expiry, asked.signature, answer.signature)
+    same(shown.withdrawals, (wanted,), "the withdrawals in REESTABLISH after a crash")
     same(consented(party, asked), answer, "the answer to the same ASK after a crash")
     party.refused(party.wrong_pay(Batch(1, pack_record(200), b"")), ErrorCode.BALANCE)
 
