@@ -90,6 +90,53 @@ def test_a_case_about_tls_is_not_run_without_tls(tmp_path: Path) -> None:
     assert (result.status, result.text) == (Status.NOT_RUN, "needs real connections")
 
 
+class FakeTls:
+    """A node whose certificate lives as long as `certificates` says, and that lets `standing` strangers stand."""
+
+    def __init__(self, certificates: list[bytes], standing: int) -> None:
+        self._certificates = certificates
+        self._standing = standing
+
+    def takes_old_versions(self) -> bool:
+        return True
+
+    def gives_ticket(self) -> bool:
+        return True
+
+    def certificate(self) -> bytes:
+        return self._certificates.pop(0)
+
+    def strangers(self, count: int) -> int:
+        return min(self._standing, count)
+
+
+@pytest.mark.parametrize(
+    ("name", "certificates", "standing", "status"),
+    [
+        ("certificate-of-each-process", [b"a", b"a", b"b"], 0, Status.PASS),
+        ("certificate-of-each-process", [b"a", b"a", b"a"], 0, Status.FAIL),
+        ("certificate-of-each-process", [b"a", b"b", b"c"], 0, Status.FAIL),
+        ("strangers-are-bounded", [], 16, Status.PASS),
+        ("strangers-are-bounded", [], 1_000_000, Status.FAIL),
+    ],
+)
+def test_cases_about_tls_can_fail(
+    name: str, certificates: list[bytes], standing: int, status: Status, tmp_path: Path
+) -> None:
+    runner = MemoryRunner(tmp_path)
+    runner.tls = FakeTls(certificates, standing)  # type: ignore[assignment]
+    assert play(all_cases()[name], runner, POCKET, runner.asset_id).status is status
+
+
+@pytest.mark.parametrize("name", ["node-pays-an-id-once", "node-refuses-an-old-id"])
+def test_cases_about_payment_ids_can_fail(name: str, tmp_path: Path) -> None:
+    """The core alone looks at no ids: a node that is no more than that pays twice."""
+    runner = MemoryRunner(tmp_path)
+    assert runner.control is not None
+    runner.control.commands |= {"pay-id"}  # type: ignore[misc]
+    assert play(all_cases()[name], runner, POCKET, runner.asset_id).status is Status.FAIL
+
+
 def _result(status: Status, must: bool = True, *requirements: str) -> Result:
     return Result("a-case", requirements or ("C-1",), must, status, "why", 0.5)
 

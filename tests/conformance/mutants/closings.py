@@ -55,7 +55,15 @@ def final_of_any_expiry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "receive_final", receive)
 
 
-@mutant("close-together")
+@mutant(
+    "close-together",
+    "close-asked-by-the-node",
+    "final-again-is-signed-again",
+    "pay-after-final",
+    "node-pays-nothing-after-final",
+    "shutdown-again-after-a-reconnection",
+    "pays-that-cross-shutdown-count",
+)
 def countersigns_another_state(patch: pytest.MonkeyPatch) -> None:
     from channelpay.statements import final_bytes
 
@@ -73,7 +81,10 @@ def countersigns_another_state(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "receive_final", receive)
 
 
-@mutant("final-submitted-by-party-1")
+@mutant(
+    "final-submitted-by-party-1",
+    "close-proposed-by-the-node",
+)
 def leaves_final_to_the_other(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "_submit_final", lambda *args: None)
 
@@ -89,12 +100,22 @@ def waits_for_final_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "close_deadline", lambda c: None)
 
 
-@mutant("node-answers-a-stale-close", "dispute-pays-the-newest", "node-answers-after-a-crash")
+@mutant(
+    "node-answers-a-stale-close",
+    "dispute-pays-the-newest",
+    "node-answers-after-a-crash",
+    "node-closes-before-ready",
+)
 def does_not_answer_disputes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "_answer", lambda *args: None)
 
 
-@mutant("node-closes-alone", "node-answers-a-stale-close")
+@mutant(
+    "node-closes-alone",
+    "node-answers-a-stale-close",
+    "node-closes-alone-with-what-the-kit-signed",
+    "node-closes-alone-through-a-crash",
+)
 def settles_at_a_stale_state(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "newest_states", lambda c: [])
 
@@ -104,7 +125,12 @@ def evidence_kept_from_the_ledger(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "newest_states", lambda c: [c.held] if c.held else [])
 
 
-@mutant("node-stops-when-the-ledger-closes")
+@mutant(
+    "node-stops-when-the-ledger-closes",
+    "settled-channel-is-silent",
+    "open-pay-while-accepted",
+    "open-ack-and-shutdown-while-accepted",
+)
 def pays_on_in_a_dispute(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "_judge", lambda c, message: step.Move.TAKE)
 
@@ -123,7 +149,13 @@ def consent_without_a_hold(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(withdrawals, "receive_ask", receive)
 
 
-@mutant("withdraw-all-there-is", "withdraw-expired", "withdraw-one-at-a-time", "withdraw-nothing-new")
+@mutant(
+    "withdraw-all-there-is",
+    "withdraw-expired",
+    "withdraw-one-at-a-time",
+    "withdraw-nothing-new",
+    "withdrawal-while-closing",
+)
 def every_withdrawal_consented(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(withdrawals, "_refusal", lambda *args: None)
 

@@ -14,6 +14,7 @@ from channelpay.channel.effects import Effects
 from channelpay.channel.state import Channel
 from channelpay.channel.state import Phase as ChannelPhase
 from channelpay.errors import BadSignature, Effect, ErrorCode, RemoteError
+from channelpay.framing import FrameBuffer, frame
 from channelpay.messages import peer
 from channelpay.node import node as node_module
 from channelpay.node import opening, policy
@@ -94,13 +95,24 @@ def auth_of_either_side(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("channelpay.session.verify", verify)
 
 
-@mutant("auth-small-order-key")
+@mutant(
+    "auth-small-order-key",
+    "ledger-open-small-order-key",
+    "ledger-open-small-order-account",
+    "transfer-to-unsound-key",
+)
 def small_order_identity_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(crypto, "_SMALL_ORDER_YS", frozenset())
     crypto._loaded.cache_clear()
 
 
-@mutant("open-channel-key-small-order", "open-account-small-order")
+@mutant(
+    "open-channel-key-small-order",
+    "open-account-small-order",
+    "accept-small-order-key",
+    "open-channel-key-not-canonical",
+    "open-channel-key-no-point",
+)
 def small_order_channel_key_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(opening, "check_public_key", lambda key: key)
 
@@ -153,7 +165,10 @@ def booleans_are_integers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(field, "check", lambda value: isinstance(value, int))
 
 
-@mutant("refuses-type-for-a-ledger")
+@mutant(
+    "refuses-type-for-a-ledger",
+    "refuses-hello-again",
+)
 def payload_judged_before_type(patch: pytest.MonkeyPatch) -> None:
     from channelpay.session import LEGAL
 
@@ -166,9 +181,12 @@ def pongs_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "_on_pong", lambda self, message: None)
 
 
-@mutant("ping-answered-in-order")
+@mutant(
+    "ping-answered-in-order",
+    "what-came-before-a-fault-counts",
+)
 def pong_with_another_token(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("channelpay.session.Pong", lambda token: peer.Pong(0))
+    patch.setattr(peer.Pong, "to_frame", lambda self: frame(peer.Pong.TYPE, peer.Ping(self.token ^ 1).encode()))
 
 
 @mutant("connection-replaced")
@@ -176,7 +194,10 @@ def old_connection_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(node_module, "keep_new", lambda *args, **kwargs: False)
 
 
-@mutant("error-with-nil-ends-the-connection")
+@mutant(
+    "error-with-nil-ends-the-connection",
+    "error-with-unknown-code-and-nil-closes",
+)
 def error_with_nil_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "_on_farewell", lambda self, message: None)
 
@@ -250,8 +271,6 @@ def malformed_messages_ignored(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("refuses-frame-length-zero")
 def empty_frames_skipped(patch: pytest.MonkeyPatch) -> None:
-    from channelpay.framing import FrameBuffer
-
     original = FrameBuffer.next_frame
 
     def next_frame(self: FrameBuffer) -> Any:
@@ -309,7 +328,16 @@ def unknown_channels_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutant(
-    "open-flags-unknown", "open-window-too-short", "open-batch-above-4096", "open-deposit-zero", "open-asset-unknown"
+    "open-flags-unknown",
+    "open-window-too-short",
+    "open-batch-above-4096",
+    "open-deposit-zero",
+    "open-asset-unknown",
+    "open-flags-high-bit",
+    "open-window-zero",
+    "open-window-of-a-century",
+    "open-batch-zero",
+    "open-refusals-leave-the-connection",
 )
 def every_offer_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(opening, "refusal", lambda *args: None)
@@ -326,7 +354,12 @@ def full_is_told_as_another_reason(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(policy, "refusal", refusal)
 
 
-@mutant("open-limits-no-payments", "accept-with-limits-for-nothing")
+@mutant(
+    "open-limits-no-payments",
+    "accept-with-limits-for-nothing",
+    "open-limits-no-value",
+    "open-limits-contradict",
+)
 def limits_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(policy, "sound_limits", lambda *args: True)
     patch.setattr(opening, "sound_limits", lambda *args: True)
@@ -355,7 +388,10 @@ def accept_not_verified(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(opening, "verify", lambda *args: None)
 
 
-@mutant("open-fresh-channel-keys")
+@mutant(
+    "open-fresh-channel-keys",
+    "node-opens-with-fresh-secrets",
+)
 def one_channel_key_for_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(node_module.Node, "_take_key_index", lambda self: 0)
 
@@ -442,3 +478,38 @@ def changed_terms_accepted(patch: pytest.MonkeyPatch) -> None:
         return original(ledger_id, offer, same)
 
     patch.setattr(opening, "accepted", accepted)
+
+
+@mutant("handshake-listener-proves-itself", "connections-of-others-stand")
+def listener_signs_nothing(patch: pytest.MonkeyPatch) -> None:
+    original = Session._send_auth
+
+    def send_auth(self: Session) -> None:
+        original(self)
+        if self.side is Side.LISTENED:
+            self._out[-64:] = bytes(64)
+
+    patch.setattr(Session, "_send_auth", send_auth)
+
+
+@mutant("handshake-other-versions-ignored", "handshake-odd-feature-ignored")
+def whatever_is_unknown_refused(patch: pytest.MonkeyPatch) -> None:
+    original = Session._agree
+
+    def agree(self: Session, hello: peer.Hello) -> None:
+        if self.side is Side.LISTENED and (len(hello.versions) > 1 or hello.features):
+            raise RemoteError(ErrorCode.NO_COMMON_VERSION, "what is that?")
+        original(self, hello)
+
+    patch.setattr(Session, "_agree", agree)
+
+
+@mutant("frames-cut-anywhere")
+def frames_must_come_whole(patch: pytest.MonkeyPatch) -> None:
+    original = FrameBuffer.feed
+
+    def feed(self: FrameBuffer, data: bytes | bytearray) -> None:
+        self._buffer.clear()
+        original(self, data)
+
+    patch.setattr(FrameBuffer, "feed", feed)

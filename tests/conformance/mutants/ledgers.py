@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from channelpay import crypto
-from channelpay.errors import BadSignature
+from channelpay.errors import BadSignature, ErrorCode, RemoteError
 from channelpay.ledger import book, disputes, requests, views
 from channelpay.ledger.memory import MemoryBooks
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
-from channelpay.messages.peer import MESSAGES, Request, Role
+from channelpay.messages.peer import MESSAGES, Hello, Request, Role
+from channelpay.session import Session
 from channelpay.statements import Half
 from conformance.memory import POCKET, LedgerLink
 from conformance.mutants import mutant
@@ -21,7 +22,12 @@ from conformance.mutants import mutant
 # --- The ledger --------------------------------------------------------------------------------
 
 
-@mutant("request-bad-signature", "request-with-another-id", "request-for-another-ledger")
+@mutant(
+    "request-bad-signature",
+    "request-with-another-id",
+    "request-for-another-ledger",
+    "request-small-order-key",
+)
 def requests_not_verified(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(requests, "verify", lambda *args: None)
 
@@ -50,7 +56,12 @@ def any_validity_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(requests.Ledger, "_perform_once", perform)
 
 
-@mutant("transfer-above-holding", "ledger-open-without-money")
+@mutant(
+    "transfer-above-holding",
+    "ledger-open-without-money",
+    "redeem-takes-money-out",
+    "refusals-are-not-stored",
+)
 def money_from_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book.Book, "_check_funds", lambda *args: None)
 
@@ -68,12 +79,27 @@ def anybody_may_do_anything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book, "_refuse_unless", refuse_unless)
 
 
-@mutant("ledger-open-unknown-flags", "ledger-open-window-too-short", "ledger-open-one-key-twice")
+@mutant(
+    "ledger-open-unknown-flags",
+    "ledger-open-window-too-short",
+    "ledger-open-one-key-twice",
+    "ledger-open-window-too-long",
+    "ledger-open-batch-zero",
+    "ledger-open-batch-above-4096",
+    "ledger-open-deposit-too-small",
+)
 def terms_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book.Book, "_check_terms", lambda *args: None)
 
 
-@mutant("ledger-open-one-consent", "ledger-state-one-signature", "final-refused", "ledger-withdraw-refused")
+@mutant(
+    "ledger-open-one-consent",
+    "ledger-state-one-signature",
+    "final-refused",
+    "ledger-withdraw-refused",
+    "close-with-two-states-one-bad",
+    "ledger-state-other-signature",
+)
 def one_signature_is_enough(patch: pytest.MonkeyPatch) -> None:
     def verify_both(row: Any, signatures: tuple[bytes, bytes], message: bytes, bad: Outcome) -> None:
         for key, signature in zip((row.key0, row.key1), signatures, strict=True):
@@ -95,7 +121,10 @@ def payout_without_clamp(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book, "share_of_party1", share)
 
 
-@mutant("payout-counts-withdrawals")
+@mutant(
+    "payout-counts-withdrawals",
+    "ledger-claim",
+)
 def withdrawals_paid_twice(patch: pytest.MonkeyPatch) -> None:
     def share(row: Any) -> int:
         return disputes.clamp(row.deposit1 - row.half1.total + row.half0.total, 0, row.pot)
@@ -119,7 +148,13 @@ def older_states_win(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book, "join", lambda old, new: disputes.Joined(new, False))
 
 
-@mutant("ledger-state-locked", "ledger-state-total-below-n")
+@mutant(
+    "ledger-state-locked",
+    "ledger-state-total-below-n",
+    "ledger-state-rooted",
+    "ledger-state-without-payments",
+    "ledger-state-counter-overflow",
+)
 def unsound_halves_accepted(patch: pytest.MonkeyPatch) -> None:
     import struct
 
@@ -168,12 +203,21 @@ def expired_agreements_execute(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book, "_refuse_unless", lambda ok, outcome, text="": original(ok or outcome in late, outcome, text))
 
 
-@mutant("one-way-payee-settles-at-once")
+@mutant(
+    "one-way-payee-settles-at-once",
+    "one-way-payer-waits",
+    "open-one-way-accepted",
+)
 def one_way_payee_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(book, "FLAG_ONE_WAY", 5)
 
 
-@mutant("events-past-and-new", "events-resume")
+@mutant(
+    "events-past-and-new",
+    "events-resume",
+    "events-of-a-channel",
+    "info-follows-the-events",
+)
 def events_from_now_on_only(patch: pytest.MonkeyPatch) -> None:
     original = LedgerLink._answer
 
@@ -362,3 +406,15 @@ def messages_of_nodes_ignored(patch: pytest.MonkeyPatch) -> None:
         original(self, [message for message in messages if isinstance(message, Request)])
 
     patch.setattr(LedgerLink, "received", received)
+
+
+@mutant("ledger-takes-nodes-and-clients")
+def ledger_takes_clients_only(patch: pytest.MonkeyPatch) -> None:
+    original = Session._agree
+
+    def agree(self: Session, hello: Hello) -> None:
+        if self.role is Role.LEDGER and hello.role == Role.NODE:
+            raise RemoteError(ErrorCode.WRONG_ROLE, "clients only")
+        original(self, hello)
+
+    patch.setattr(Session, "_agree", agree)

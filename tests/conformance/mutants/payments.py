@@ -24,7 +24,13 @@ from conformance.mutants import mutant
 # --- Being paid --------------------------------------------------------------------------------
 
 
-@mutant("kill-keeps-what-was-acknowledged")
+@mutant(
+    "kill-keeps-what-was-acknowledged",
+    "reestablish-again-and-again",
+    "kill-in-the-middle-counts-once",
+    "pay-batch",
+    "pay-with-ids",
+)
 def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
     """The acknowledgement leaves, the payment never reaches the disk."""
     original = node_store.NodeStore.commit
@@ -36,7 +42,12 @@ def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(node_store.NodeStore, "commit", commit)
 
 
-@mutant("pay-one", "pay-many-at-once")
+@mutant(
+    "pay-one",
+    "pay-many-at-once",
+    "open-funded-ready",
+    "pay-and-ping-together",
+)
 def never_acknowledges(patch: pytest.MonkeyPatch) -> None:
     original = payments.flush
 
@@ -47,7 +58,10 @@ def never_acknowledges(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "flush", flush)
 
 
-@mutant("pay-gap")
+@mutant(
+    "pay-gap",
+    "pay-run-with-a-bad-batch-behind",
+)
 def gap_accepted(patch: pytest.MonkeyPatch) -> None:
     original = payments._Run.pay
 
@@ -59,7 +73,12 @@ def gap_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "pay", pay)
 
 
-@mutant("pay-duplicate-other-amount", "pay-duplicate-other-memo")
+@mutant(
+    "pay-duplicate-other-amount",
+    "pay-duplicate-other-memo",
+    "pay-partly-held",
+    "pay-part-of-a-held-batch",
+)
 def other_bytes_acknowledged(patch: pytest.MonkeyPatch) -> None:
     def check(self: Any, batch: Batch, *args: Any) -> None:
         self.repeated = True
@@ -67,7 +86,12 @@ def other_bytes_acknowledged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "_check_repeated", check)
 
 
-@mutant("pay-duplicate-same-bytes", "pay-duplicate-in-one-read", "reestablish-lost-ack")
+@mutant(
+    "pay-duplicate-same-bytes",
+    "pay-duplicate-in-one-read",
+    "reestablish-lost-ack",
+    "duplicate-after-shutdown",
+)
 def duplicates_refused(patch: pytest.MonkeyPatch) -> None:
     def check(self: Any, batch: Batch, *args: Any) -> None:
         raise RemoteError(ErrorCode.GAP, "held already")
@@ -75,7 +99,17 @@ def duplicates_refused(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "_check_repeated", check)
 
 
-@mutant("pay-signature-zero", "pay-run-with-bad-newest-signature", "ack-bad-signature", "reestablish-bad-signature")
+@mutant(
+    "pay-signature-zero",
+    "pay-run-with-bad-newest-signature",
+    "ack-bad-signature",
+    "reestablish-bad-signature",
+    "pay-signature-by-the-identity",
+    "pay-signature-by-the-account",
+    "pay-signature-of-another-channel",
+    "pay-signature-of-swapped-halves",
+    "pay-signature-of-a-locked-half",
+)
 def states_not_verified(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Channel, "verify_state", lambda *args: None)
 
@@ -134,7 +168,14 @@ def balance_not_checked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Channel, "balance", lambda self, party, half0, half1: 10**9)
 
 
-@mutant("pay-after-topup-without-hint", "pay-after-topup-with-hint")
+@mutant(
+    "pay-after-topup-without-hint",
+    "pay-after-topup-with-hint",
+    "node-answers-a-close-on-zero",
+    "reestablish-while-closing",
+    "node-withdraws",
+    "node-tops-up",
+)
 def reads_the_ledger_once(patch: pytest.MonkeyPatch) -> None:
     original = step._follow
 
@@ -158,7 +199,12 @@ def own_limits_not_enforced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "pay", pay)
 
 
-@mutant("pay-amount-zero", "pay-sum-overflow", "pay-above-max-batch")
+@mutant(
+    "pay-amount-zero",
+    "pay-sum-overflow",
+    "pay-above-max-batch",
+    "pay-amount-overflow",
+)
 def records_not_judged(patch: pytest.MonkeyPatch) -> None:
     def total(records: bytes, max_batch: int) -> int:
         return sum(int.from_bytes(records[i : i + 8], "big") for i in range(0, len(records), 24)) % 2**63
@@ -166,12 +212,24 @@ def records_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "records_total", total)
 
 
-@mutant("pay-memo-too-long", "pay-memo-empty", "pay-memos-empty-array", "pay-memo-beyond-batch")
+@mutant(
+    "pay-memo-too-long",
+    "pay-memo-empty",
+    "pay-memos-empty-array",
+    "pay-memo-beyond-batch",
+    "pay-memos-not-rising",
+    "pay-memo-as-text",
+)
 def memos_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "parse_memos", lambda data, count: [])
 
 
-@mutant("pay-ack-n-unknown", "ack-of-what-was-never-paid", "ack-inside-a-batch")
+@mutant(
+    "pay-ack-n-unknown",
+    "ack-of-what-was-never-paid",
+    "ack-inside-a-batch",
+    "node-opens-and-pays",
+)
 def boundaries_not_judged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "_boundary", lambda self, n: self.shown)
 
@@ -192,7 +250,11 @@ def own_n_of_ack_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments._Run, "ack", lambda self, message: original(self, replace(message, own_n=self.peer.n)))
 
 
-@mutant("one-way-payment-by-party-1")
+@mutant(
+    "one-way-payment-by-party-1",
+    "node-never-pays-on-one-way",
+    "node-claims",
+)
 def one_way_payments_taken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Channel, "one_way", property(lambda self: False))
 
@@ -200,7 +262,13 @@ def one_way_payments_taken(patch: pytest.MonkeyPatch) -> None:
 # --- Paying ------------------------------------------------------------------------------------
 
 
-@mutant("node-pays-one")
+@mutant(
+    "node-pays-one",
+    "ack-of-the-first-of-two",
+    "pay-acknowledges",
+    "node-pays-while-it-is-paid",
+    "recall-of-the-nodes-payments",
+)
 def wrong_ack_n(patch: pytest.MonkeyPatch) -> None:
     original = payments._pay
     patch.setattr(payments, "_pay", lambda c, *args: replace(original(c, *args), ack_n=0))
@@ -215,7 +283,11 @@ def wrong_link(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@mutant("node-respects-max-unacked", "node-respects-max-unacked-value")
+@mutant(
+    "node-respects-max-unacked",
+    "node-respects-max-unacked-value",
+    "close-pays-what-was-promised",
+)
 def peer_limits_ignored_when_paying(patch: pytest.MonkeyPatch) -> None:
     original = payments._take_batch
 
@@ -245,7 +317,10 @@ def max_batch_ignored_when_paying(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "_take_batch", take)
 
 
-@mutant("node-refuses-more-than-it-has")
+@mutant(
+    "node-refuses-more-than-it-has",
+    "node-holds-what-it-asked-for",
+)
 def overspends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Channel, "own_balance", lambda self: 10**9)
 
@@ -268,7 +343,10 @@ def done_before_it_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "_pay", pay)
 
 
-@mutant("node-does-not-pay-before-reestablish")
+@mutant(
+    "node-does-not-pay-before-reestablish",
+    "node-does-not-pay-while-suspended",
+)
 def pays_before_reestablish(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(payments, "may_flush", lambda c, *args: c.connected)
 
@@ -287,7 +365,11 @@ def says_no_reestablish(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "_send_reestablish", lambda c, fx: None)
 
 
-@mutant("pay-before-reestablish", "shutdown-before-reestablish")
+@mutant(
+    "pay-before-reestablish",
+    "shutdown-before-reestablish",
+    "ack-before-reestablish",
+)
 def takes_messages_before_reestablish(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "_NEEDS_LIVE", ())
 
@@ -303,7 +385,12 @@ def reestablish_taken_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "_receive_reestablish", receive)
 
 
-@mutant("reestablish-evidence-is-not-held")
+@mutant(
+    "reestablish-evidence-is-not-held",
+    "reestablish-lost-pay",
+    "reestablish-several-lost",
+    "node-rolled-back-and-not-told",
+)
 def evidence_stored_as_held(patch: pytest.MonkeyPatch) -> None:
     """The trace of C-22: the peer is told that its payment is held, and sends it no more."""
     original = reestablish._keep
@@ -318,7 +405,12 @@ def evidence_stored_as_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "_keep", keep)
 
 
-@mutant("node-resends-what-was-lost", "both-directions-lost", "kill-keeps-what-was-paid")
+@mutant(
+    "node-resends-what-was-lost",
+    "both-directions-lost",
+    "kill-keeps-what-was-paid",
+    "node-computes-the-resend-anew",
+)
 def never_resends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "_resend", lambda *args: None)
 
@@ -335,12 +427,22 @@ def forged_rollback_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "verify", lambda *args: None)
 
 
-@mutant("reestablish-other-history", "reestablish-other-total")
+@mutant(
+    "reestablish-other-history",
+    "reestablish-other-total",
+    "reestablish-inside-a-batch",
+)
 def other_histories_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "_check_same", lambda *args: None)
 
 
-@mutant("node-rolled-back-recalls", "node-rolled-back-never-reuses-a-number", "node-rolled-back-is-bound-durably")
+@mutant(
+    "node-rolled-back-recalls",
+    "node-rolled-back-never-reuses-a-number",
+    "node-rolled-back-is-bound-durably",
+    "node-rolled-back-takes-pieces",
+    "node-rolled-back-without-records",
+)
 def rollback_not_adopted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "_adopt", lambda *args: None)
 
@@ -472,3 +574,23 @@ def recall_of_nothing_unanswered(patch: pytest.MonkeyPatch) -> None:
             original(c, message, fx)
 
     patch.setattr(reestablish, "answer_recall", answer)
+
+
+@mutant("pay-records-cut")
+def ragged_records_cut_off(patch: pytest.MonkeyPatch) -> None:
+    original = payments._Run.pay
+
+    def pay(self: Any, message: peer.Pay) -> Any:
+        return original(self, replace(message, records=message.records[: len(message.records) // 24 * 24]))
+
+    patch.setattr(payments._Run, "pay", pay)
+
+
+@mutant("pay-number-zero")
+def payments_counted_from_zero(patch: pytest.MonkeyPatch) -> None:
+    original = payments._Run.pay
+
+    def pay(self: Any, message: peer.Pay) -> Any:
+        return original(self, replace(message, first_n=1) if message.first_n == 0 else message)
+
+    patch.setattr(payments._Run, "pay", pay)
