@@ -135,7 +135,7 @@ def _list(cases: list[Case]) -> None:
         click.echo(json.dumps({"cases": rows}, indent=1))
         return
     for case in cases:
-        click.echo(f"{case.name:<44}{' '.join(case.requirements):<22}{case.about}")
+        click.echo(f"{case.name:<44}{' '.join(case.requirements):<24} {case.about}")
 
 
 def _run(cases: list[Case], runner: TcpRunner, account: SigningKey, asset_id: bytes, longest: int, jobs: int) -> int:

@@ -53,7 +53,7 @@ def _status(case: Case, runner: Runner, account: SigningKey, asset_id: bytes, lo
 def line(result: Result) -> str:
     """One line of the report."""
     mark = result.status if result.must or result.status is not Status.FAIL else "warn"
-    return f"{mark:<8}{result.name:<44}{' '.join(result.requirements):<18}{result.text}"
+    return f"{mark:<8}{result.name:<44}{' '.join(result.requirements):<24} {result.text}"
 
 
 def summary(results: Iterable[Result]) -> str:

@@ -513,3 +513,16 @@ def frames_must_come_whole(patch: pytest.MonkeyPatch) -> None:
         original(self, data)
 
     patch.setattr(FrameBuffer, "feed", feed)
+
+
+@mutant("frame-cut-off-by-the-end")
+def frames_filled_up(patch: pytest.MonkeyPatch) -> None:
+    """A frame that lacks its last byte is taken with a zero byte there."""
+    original = FrameBuffer.next_frame
+
+    def next_frame(self: FrameBuffer) -> Any:
+        if len(self._buffer) >= 4 and len(self._buffer) == 3 + int.from_bytes(self._buffer[:4], "big"):
+            self._buffer.append(0)
+        return original(self)
+
+    patch.setattr(FrameBuffer, "next_frame", next_frame)

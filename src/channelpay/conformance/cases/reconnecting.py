@@ -9,7 +9,7 @@ from channelpay.conformance.kit import Kit
 from channelpay.conformance.party import Party
 from channelpay.conformance.verdict import require, same
 from channelpay.errors import ErrorCode
-from channelpay.messages.peer import Ack, Message, Pay, Reestablish, TopupHint
+from channelpay.messages.peer import Ack, Message, Pay, Reestablish, Shutdown, TopupHint
 
 
 def meet(kit: Kit, party: Party, **shown: object) -> Reestablish:
@@ -110,6 +110,15 @@ def reestablish_again_and_again(kit: Kit) -> None:
         kit.reconnect(party)
         party.pay(amount)
     kit.expect_delivered(party, list(range(10, 20)))
+
+
+@case("T-8")
+def frame_cut_off_by_the_end(kit: Kit) -> None:
+    """A frame of which the connection's end cut off the last byte does not count"""
+    party = kit.open()
+    party.link.send_bytes(Shutdown(party.channel_id, 0).to_frame()[:-1])
+    kit.reconnect(party)
+    party.pay(10)
 
 
 @case("C-20")
