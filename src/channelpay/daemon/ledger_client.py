@@ -136,17 +136,20 @@ class LedgerClient:
         if expected is None:
             return  # its asker has given up
         request_hash, waiting = expected
-        message = response_bytes(
-            self.ledger_id, response.request_id, response.request_hash, response.outcome, response.body
-        )
-        try:
-            verify(self.ledger_id, response.signature, message)  # spec L-4
-        except BadSignature:
-            raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer that the ledger has not signed") from None
-        if response.request_hash != request_hash:
-            raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer to another request under this id")
+        check_response(self.ledger_id, response, request_hash)
         del self._answers[response.request_id]
         waiting.send_nowait(response)
+
+
+def check_response(ledger_id: bytes, response: Response, request_hash: bytes) -> None:
+    """Return if the ledger signed this answer to the request with this hash; raises RemoteError (spec L-4)."""
+    message = response_bytes(ledger_id, response.request_id, response.request_hash, response.outcome, response.body)
+    try:
+        verify(ledger_id, response.signature, message)
+    except BadSignature:
+        raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer that the ledger has not signed") from None
+    if response.request_hash != request_hash:
+        raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer to another request under this id")
 
 
 def _outcome(number: int) -> Outcome:

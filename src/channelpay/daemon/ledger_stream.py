@@ -8,18 +8,18 @@ from typing import Final
 import structlog
 import trio
 
-from channelpay.crypto import SigningKey, sha256, verify
+from channelpay.crypto import SigningKey, sha256
 from channelpay.daemon.engine import Engine
+from channelpay.daemon.ledger_client import check_response
 from channelpay.daemon.link import Link, LinkClosed, dial
 from channelpay.daemon.peers import Backoff
-from channelpay.errors import BadSignature, ErrorCode, RemoteError
+from channelpay.errors import ErrorCode, RemoteError
 from channelpay.keys import Address
 from channelpay.ledger.outcomes import Outcome
 from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S
 from channelpay.messages.ledger import VIEWS, AccountView, ChannelView, Operation, Refusal
 from channelpay.messages.peer import Event, Message, Request, Response, Role
 from channelpay.messages.schema import Record
-from channelpay.statements import response_bytes
 
 _log = structlog.get_logger("channelpay.ledger")
 _CHECK_S: Final = LEDGER_REQUEST_TIMEOUT_S / 4
@@ -105,7 +105,7 @@ class LedgerStream:
             request_hash = self._hashes.pop(message.request_id, None)
             if asked is None or request_hash is None:
                 return
-            self._check(message, request_hash)
+            check_response(self._address.key, message, request_hash)
             text, body = _opened(asked.operation, message)
             if isinstance(body, AccountView):
                 self._engine.tell(message.request_id, body)
@@ -114,17 +114,6 @@ class LedgerStream:
             # The subject is this node's account or one of its channels; only channels matter here.
             body = ChannelView.decode(message.body) if message.subject != node.account else None
             node.ledger_event(message.number, message.at, body, now)
-
-    def _check(self, response: Response, request_hash: bytes) -> None:
-        signed = response_bytes(
-            self._address.key, response.request_id, response.request_hash, response.outcome, response.body
-        )
-        try:
-            verify(self._address.key, response.signature, signed)
-        except BadSignature:
-            raise RemoteError(ErrorCode.BAD_SIGNATURE, "an answer is not signed by the ledger") from None
-        if response.request_hash != request_hash:
-            raise RemoteError(ErrorCode.UNEXPECTED, "an answer to another request")
 
 
 def _opened(operation: Operation, response: Response) -> tuple[str, Record | None]:
