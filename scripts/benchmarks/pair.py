@@ -1,0 +1,142 @@
+"""Two nodes with a channel between them: what most scenarios measure, and the accounting of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from benchmarks.result import BenchFailed
+from benchmarks.stage import MONEY, Daemon, Stage, Usage, Worker
+
+_DEPOSIT: Final = MONEY // 10
+Order = tuple[str, dict[str, Any]]
+"""A function for a worker and its arguments; what it returns has `payments`, `seconds`, `p50_ms`, `p99_ms`."""
+
+
+@dataclass
+class Side:
+    """One node of a pair: the process that pays and is paid, and the daemon behind it where it is a client."""
+
+    worker: Worker
+    daemon: Daemon | None = None
+    paid: int = 0  # payments made so far, of one unit each, and more units in `extra_units`
+    extra_units: int = 0
+
+    async def usage(self) -> Usage:
+        """What the node has used, the client's CPU included."""
+        used = await self.worker.usage()
+        if self.daemon is None:
+            return used
+        node = self.daemon.usage()
+        return Usage(used.cpu_s + node.cpu_s, max(used.peak_kib, node.peak_kib), used.commits, used.wire_bytes)
+
+
+@dataclass
+class Pair:
+    """Party 0 is `payer`, who has opened the channel with a deposit; both may pay."""
+
+    stage: Stage
+    payer: Side
+    payee: Side
+    channel: str = ""
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.payer, self.payee
+
+    async def open(self, max_batch: int | None = None) -> None:
+        """Open the channel and let both read what they are paid."""
+        for side in self.sides:
+            await side.worker.call("benchmarks.work:start_reading")
+        self.channel = await self.payer.worker.call(
+            "benchmarks.work:open_channel",
+            peer=self.payee.worker.address, deposit=f"{_DEPOSIT // 10**6} USD", max_batch=max_batch,
+        )  # fmt: skip
+
+    async def endow(self, units: int) -> None:
+        """Give party 1 something to pay with: one payment of so many units."""
+        await self.payer.worker.call("benchmarks.work:pay_once", channel=self.channel, units=units)
+        self.payer.paid += 1
+        self.payer.extra_units += units - 1
+
+    async def round(self, payer: Order | None, payee: Order | None = None) -> dict[str, float]:
+        """Run orders on both sides at once; the figures of a Result, read when all was read by its payee."""
+        before = [await side.usage() for side in self.sides]
+        answers = await both(
+            *[
+                (lambda side=side, order=order: self._pay(side, order))  # type: ignore[misc]
+                for side, order in zip(self.sides, (payer, payee), strict=True)
+                if order is not None
+            ]
+        )
+        await self.all_received()
+        used = [(await side.usage()).since(b) for side, b in zip(self.sides, before, strict=True)]
+        payments = sum(answer["payments"] for answer in answers)
+        return {
+            "payments": payments,
+            "payments_per_s": sum(answer["payments"] / answer["seconds"] for answer in answers),
+            "p50_ms": max(answer["p50_ms"] for answer in answers),
+            "p99_ms": max(answer["p99_ms"] for answer in answers),
+            "payer_cpu_us": used[0].cpu_s * 1e6 / payments,
+            "payee_cpu_us": used[1].cpu_s * 1e6 / payments,
+            "wire_bytes": sum(one.wire_bytes for one in used) / payments,
+            "commits": sum(one.commits for one in used) / payments,
+            "peak_mib": max(one.peak_kib for one in used) / 1024,
+        }
+
+    async def _pay(self, side: Side, order: Order) -> dict[str, float]:
+        function, arguments = order
+        answer: dict[str, float] = await side.worker.call(function, channel=self.channel, **arguments)
+        side.paid += int(answer["payments"])
+        return answer
+
+    async def all_received(self) -> None:
+        """Wait until each has read what the other paid; raises BenchFailed if it is not exactly that."""
+        for payer, payee in (self.sides, self.sides[::-1]):
+            read = await payee.worker.call("benchmarks.work:received", payments=payer.paid)
+            wanted = {self.channel: [payer.paid, payer.paid + payer.extra_units]} if payer.paid else {}
+            if read != wanted:
+                raise BenchFailed(f"paid {wanted}, received {read}: [payments, units] of the channel")
+
+    async def settle(self) -> None:
+        """Close together; what was paid is what was received and what the ledger settled, or BenchFailed."""
+        await self.all_received()
+        await self.payer.worker.call("benchmarks.work:close_channel", channel=self.channel)
+        settled = await self.stage.settled(self.channel)
+        payments = tuple(side.paid for side in self.sides)
+        units = tuple(side.paid + side.extra_units for side in self.sides)
+        if (settled.payments, settled.units) != (payments, units):
+            raise BenchFailed(f"paid {payments} times, {units} units; the ledger settled {settled}")
+
+
+@asynccontextmanager
+async def open_pair(stage: Stage, *, daemons: bool = False, max_batch: int | None = None) -> AsyncIterator[Pair]:
+    """Two nodes, embedded each in a process or run by daemons with a client each, and an open channel."""
+    sides = []
+    for name, money in (("payer", MONEY), ("payee", 0)):
+        home = await stage.make_home(name, money)
+        if daemons:
+            daemon = await stage.daemon(f"{name}-node", home)
+            sides.append(Side(await stage.client(name, home), daemon))
+        else:
+            sides.append(Side(await stage.node(name, home)))
+    pair = Pair(stage, *sides)
+    await pair.open(max_batch)
+    yield pair
+
+
+async def both(*tasks: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """What all tasks return, run at the same time."""
+    results: list[Any] = [None] * len(tasks)
+
+    async def run(index: int, task: Callable[[], Awaitable[Any]]) -> None:
+        results[index] = await task()
+
+    async with trio.open_nursery() as nursery:
+        for index, task in enumerate(tasks):
+            nursery.start_soon(run, index, task)
+    return results

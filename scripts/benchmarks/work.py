@@ -1,0 +1,134 @@
+"""What the processes of a benchmark are told to do. Functions of `benchmarks.worker`: JSON in, JSON out."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+import channelpay
+from benchmarks.worker import Worker
+
+
+async def open_channel(
+    worker: Worker, peer: str, deposit: str, window_s: int = 10, max_batch: int | None = None, one_way: bool = False
+) -> str:
+    """Open a channel and give its id."""
+    channel = await worker.node.open_channel(peer, deposit, window_s=window_s, max_batch=max_batch, one_way=one_way)
+    return str(channel)
+
+
+async def close_channel(worker: Worker, channel: str) -> str:
+    """Close together with the peer, wait for the settlement; the phase it is in then."""
+    return (await worker.node.close_channel(channel)).phase
+
+
+# --- Paying ------------------------------------------------------------------------------------
+
+
+class Tally:
+    """Payments that were made, and how long each took from the call of pay until the payee held it."""
+
+    def __init__(self) -> None:
+        self.payments = 0
+        self.latencies = array("d")
+        self.began = time.perf_counter()
+
+    def told(self) -> dict[str, float]:
+        """JSON."""
+        latencies = sorted(self.latencies)
+        return {
+            "payments": self.payments,
+            "seconds": time.perf_counter() - self.began,
+            "p50_ms": percentile(latencies, 50) * 1000,
+            "p99_ms": percentile(latencies, 99) * 1000,
+        }
+
+
+def percentile(ordered: Sequence[float], per_cent: float) -> float:
+    """The nearest-rank percentile of sorted values; 0.0 of none."""
+    return ordered[max(1, -int(-len(ordered) * per_cent // 100)) - 1] if ordered else 0.0
+
+
+async def pay_once(worker: Worker, channel: str, units: int) -> None:
+    """One payment of so many units."""
+    await worker.node.pay(bytes.fromhex(channel), units)
+
+
+async def pay(worker: Worker, channel: str, tasks: int, seconds: float) -> dict[str, float]:
+    """`tasks` tasks, each awaiting one pay() after another of one unit, for so long."""
+    tally, node, channel_id = Tally(), worker.node, bytes.fromhex(channel)
+    end = tally.began + seconds
+
+    async def one() -> None:
+        add, clock, made = tally.latencies.append, time.perf_counter, 0
+        before = clock()
+        while before < end:
+            await node.pay(channel_id, 1)
+            after = clock()
+            add(after - before)
+            before = after
+            made += 1
+        tally.payments += made
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(tasks):
+            nursery.start_soon(one)
+    return tally.told()
+
+
+async def pay_many(worker: Worker, channel: str, tasks: int, size: int, seconds: float) -> dict[str, float]:
+    """`tasks` tasks, each awaiting one pay_many() of `size` payments of one unit after another, for so long."""
+    tally, node, channel_id = Tally(), worker.node, bytes.fromhex(channel)
+    end = tally.began + seconds
+    orders = [1] * size
+
+    async def one() -> None:
+        while (before := time.perf_counter()) < end:
+            paid = await node.pay_many(channel_id, orders)
+            tally.latencies.append(time.perf_counter() - before)
+            tally.payments += paid.count
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(tasks):
+            nursery.start_soon(one)
+    return tally.told()
+
+
+# --- Being paid --------------------------------------------------------------------------------
+
+
+class _Reading:
+    """All that was read so far, by channel: [payments, units]."""
+
+    def __init__(self) -> None:
+        self.by_channel: dict[str, list[int]] = {}
+        self.payments = 0
+        self.moved = trio.lowlevel.ParkingLot()
+
+    async def run(self, node: channelpay.Client) -> None:
+        async for batch in node.payment_batches():
+            record = batch.record
+            row = self.by_channel.setdefault(record.channel_id.hex(), [0, 0])
+            row[0] += record.count
+            row[1] += record.total
+            self.payments += record.count
+            self.moved.unpark_all()
+
+
+async def start_reading(worker: Worker) -> None:
+    """From now on the process reads what its node is paid, batch by batch, as it comes."""
+    worker.kept["reading"] = reading = _Reading()
+    worker.nursery.start_soon(reading.run, worker.node)
+
+
+async def received(worker: Worker, payments: int) -> dict[str, list[int]]:
+    """Wait until so many payments were read in all; then [payments, units] of each channel."""
+    reading: Any = worker.kept["reading"]
+    while reading.payments < payments:
+        await reading.moved.park()
+    found: dict[str, list[int]] = reading.by_channel
+    return found

@@ -1,0 +1,112 @@
+"""A process of a benchmark: a node embedded in it, or a client of a daemon, and functions that it is told to run.
+
+It reads `{"id", "call": "module:function", "arguments": {...}}`, one a line, and runs each in a task of its own:
+`await function(worker, **arguments)`. What that returns goes back as `{"id", "result"}`, an exception as
+`{"id", "error"}`. It ends when its stdin does. `stage.Worker` is the other side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import sys
+import traceback
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+import channelpay
+from channelpay.daemon.main import set_up_logs
+from channelpay.home.config import Log
+from channelpay.services.demo.stage import JsonLines
+
+_DAEMON_WAIT_S: Final = 60.0
+
+
+class Worker:
+    """What a function may use: the client of the node, a nursery for tasks that stay, and a place to keep things."""
+
+    def __init__(self, node: channelpay.Client, embedded: bool, nursery: trio.Nursery) -> None:
+        self.node = node
+        self.embedded = embedded
+        self.nursery = nursery
+        self.kept: dict[str, Any] = {}
+
+    @property
+    def engine(self) -> Any:
+        """The engine of the embedded node, for counts that no client can ask for."""
+        if not self.embedded:
+            raise TypeError("the engine is in the daemon's process")
+        return self.node._backend._api.engine  # type: ignore[attr-defined]
+
+    @property
+    def commits(self) -> int:
+        """Commits of the node's store since it started; 0 where the node is another process."""
+        commits: int = self.engine.store.commits if self.embedded else 0
+        return commits
+
+
+async def usage(worker: Worker) -> dict[str, float]:
+    """What this process has used since it started: see `stage.Usage`."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peers = await worker.node.peers()
+    return {
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_kib": peak_kib(os.getpid()),
+        "commits": worker.commits,
+        "wire_bytes": sum(peer.sent_bytes for peer in peers),
+    }
+
+
+def peak_kib(pid: int) -> int:
+    """The most memory that a process ever had resident."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return 0
+
+
+async def _serve(worker: Worker, lines: JsonLines) -> None:
+    async with trio.open_nursery() as nursery:
+        async for order in lines:
+            nursery.start_soon(_obey, worker, order)
+
+
+async def _obey(worker: Worker, order: dict[str, Any]) -> None:
+    module, _, name = order["call"].partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+        answer = {"result": await function(worker, **order["arguments"])}
+    except Exception as error:
+        traceback.print_exc()
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    _tell({"id": order["id"], **answer})
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+async def main(home: str, connect: bool) -> None:
+    """Run until stdin ends."""
+    node: AbstractAsyncContextManager[channelpay.Client]
+    node = channelpay.connect(home, wait_s=_DAEMON_WAIT_S) if connect else channelpay.Node(home)
+    async with node as client, trio.open_nursery() as nursery:
+        _tell({"listen": list((await client.status()).listen)})
+        await _serve(Worker(client, not connect, nursery), JsonLines(trio.lowlevel.FdStream(os.dup(0))))
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", required=True, help="home of the node")
+    parser.add_argument("--connect", action="store_true", help="be a client of the daemon that runs on that home")
+    options = parser.parse_args()
+    set_up_logs(Log(level="warning"))
+    trio.run(main, options.home, options.connect)
