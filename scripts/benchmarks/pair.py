@@ -9,10 +9,15 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.result import BenchFailed
+from benchmarks.result import BenchFailed, Size, medians
 from benchmarks.stage import MONEY, Daemon, Stage, Usage, Worker
 
 _DEPOSIT: Final = MONEY // 10
+PAY: Final = "benchmarks.work:pay"
+PAY_MANY: Final = "benchmarks.work:pay_many"
+TASKS: Final = 512
+"""Payments that wait at once in the scenarios that share."""
+
 Order = tuple[str, dict[str, Any]]
 """A function for a worker and its arguments; what it returns has `payments`, `seconds`, `p50_ms`, `p99_ms`."""
 
@@ -62,6 +67,16 @@ class Pair:
         await self.payer.worker.call("benchmarks.work:pay_once", channel=self.channel, units=units)
         self.payer.paid += 1
         self.payer.extra_units += units - 1
+
+    async def medians(self, size: Size, function: str, both: bool = False, **arguments: Any) -> dict[str, float]:
+        """The figures of `function`, run by the payer or by both: medians of several rounds after one to warm up."""
+
+        async def play(seconds: float) -> dict[str, float]:
+            order = function, {**arguments, "seconds": seconds}
+            return await self.round(order, order if both else None)
+
+        await play(size.of(1.0, 0.05))
+        return medians([await play(size.of(3.0, 0.3)) for _ in range(size.of(5, 1))])
 
     async def round(self, payer: Order | None, payee: Order | None = None) -> dict[str, float]:
         """Run orders on both sides at once; the figures of a Result, read when all was read by its payee."""

@@ -47,6 +47,11 @@ class Result:
     peak_mib: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, figures: Mapping[str, float], ratio: float, extra: Mapping[str, Any] | None = None) -> Result:
+        """A result with one mark, from the figures of `Pair.medians`."""
+        return cls({"ratio": ratio}, **{name: figures[name] for name in FIGURES}, extra=extra or {})
+
 
 FIGURES = (
     "payments_per_s", "p50_ms", "p99_ms", "payer_cpu_us", "payee_cpu_us", "wire_bytes", "commits", "peak_mib",

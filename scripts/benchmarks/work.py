@@ -80,11 +80,11 @@ async def pay(worker: Worker, channel: str, tasks: int, seconds: float) -> dict[
     return tally.told()
 
 
-async def pay_many(worker: Worker, channel: str, tasks: int, size: int, seconds: float) -> dict[str, float]:
-    """`tasks` tasks, each awaiting one pay_many() of `size` payments of one unit after another, for so long."""
+async def pay_many(worker: Worker, channel: str, tasks: int, many: int, seconds: float) -> dict[str, float]:
+    """`tasks` tasks, each awaiting one pay_many() of `many` payments of one unit after another, for so long."""
     tally, node, channel_id = Tally(), worker.node, bytes.fromhex(channel)
     end = tally.began + seconds
-    orders = [1] * size
+    orders = [1] * many
 
     async def one() -> None:
         while (before := time.perf_counter()) < end:
