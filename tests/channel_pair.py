@@ -71,6 +71,7 @@ class Disk:
     cold: bytes
     hot: bytes
     journal: list[JournalBatch | JournalGap] = field(default_factory=list)
+    owes_receipt: bool = False  # the newest of the peer's signatures waits for a commit to ride with
 
     def copy(self) -> Disk:
         return Disk(self.setup, self.cold, self.hot, list(self.journal))
@@ -83,8 +84,16 @@ class Disk:
             self.journal.append(entry)
         if fx.save:
             self.cold = pack_cold(c)
-        if fx.save_hot:
+        self.owes_receipt |= fx.receipt
+        leaves = fx.save or fx.journal or fx.messages or fx.submissions or fx.recalls
+        if fx.save_hot or (self.owes_receipt and leaves):
             self.hot = pack_hot(c)
+            self.owes_receipt = False
+
+    def save_receipt(self, c: Channel) -> None:
+        """Nothing came along for the newest receipt to ride with, so it goes by itself."""
+        if self.owes_receipt:
+            self.hot, self.owes_receipt = pack_hot(c), False
 
     def last_n(self, payer: int) -> int:
         return max((entry.half.n for entry in self.journal if entry.payer == payer), default=0)
@@ -152,6 +161,8 @@ class Side:
         except RemoteError as error:
             self.errors.append(error)
         self._finish(fx)
+        if fx.again:
+            self.advance()
         return fx
 
     def _finish(self, fx: Effects) -> None:
@@ -159,7 +170,7 @@ class Side:
             raise Crash
         self.disk.commit(self.c, fx)
         assert pack_cold(self.c) == self.disk.cold, "what changed is saved"
-        assert pack_hot(self.c) == self.disk.hot
+        assert self.disk.owes_receipt or pack_hot(self.c) == self.disk.hot
         if self.die == "after":
             raise Crash
         self._check_signatures(fx)
@@ -271,6 +282,7 @@ class Side:
         if disk is not None:
             self.disk = disk.copy()
             self.signed = (0, 0)
+        self.disk.owes_receipt = False
         self.c = self.disk.load(self.c.channel_id, self.key)
         self.c.started_at = self.pair.clock
         self.submissions, self.wants_reading, self.die, self.stale = [], False, "", False
@@ -399,6 +411,8 @@ class Pair:
                     moved |= not side.wants_reading
                 if ledger:
                     moved |= side.submit()
+        for side in self.sides:
+            side.disk.save_receipt(side.c)
 
     def open(self) -> Pair:
         """An open channel, both sides live."""

@@ -13,14 +13,14 @@ from typing import Any
 
 import trio
 
-from channelpay.batches import NO_ID
+from channelpay.batches import NO_ID, RECORD_BYTES, pack_memos, pack_record
 from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.api import Api
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
 from channelpay.daemon.link import LinkClosed
 from channelpay.daemon.peers import Peers
-from channelpay.errors import RemoteError
+from channelpay.errors import LocalError, RemoteError
 from channelpay.framing import FrameBuffer
 from channelpay.home import Home, NodeConfig
 from channelpay.home.config import LedgerLink as LedgerSection
@@ -281,7 +281,45 @@ class Rig:
         return channel
 
     async def pay(self, amount: int, payment_id: bytes = NO_ID, memo: bytes = b"") -> control.Paid:
-        return await self.api.pay_one(control.PayOne(7, self.channel().channel_id, amount, payment_id, memo))
+        memos = pack_memos([(0, memo)] if memo else [])
+        message = control.PayEach(7, self.channel().channel_id, pack_record(amount, payment_id), memos)
+        return (await self.pay_each(message))[0]
+
+    async def pay_each(self, message: control.PayEach) -> list[control.Paid]:
+        """The answers; raises the first refusal when all are in."""
+        answers: list[control.Paid | control.Refusal] = []
+        count = len(message.records) // RECORD_BYTES
+        heard = trio.Event()
+
+        def done(answer: control.Paid | control.Refusal) -> None:
+            answers.append(answer)
+            if sum(a.count if isinstance(a, control.Paid) else 1 for a in answers) == count:
+                heard.set()
+
+        await self.api.wait_room(message.channel_id)
+        self.api.pay_each(message, done)
+        await heard.wait()
+        for answer in answers:
+            if isinstance(answer, control.Refusal):
+                raise answer.error
+        return [answer for answer in answers if isinstance(answer, control.Paid)]
+
+    async def pay_many(self, message: control.PayMany) -> control.Paid:
+        """All or none."""
+        answers: list[control.Paid | LocalError] = []
+        heard = trio.Event()
+
+        def done(answer: control.Paid | LocalError) -> None:
+            answers.append(answer)
+            heard.set()
+
+        await self.api.wait_room(message.channel_id)
+        self.api.pay_many(message, done)
+        await heard.wait()
+        (answer,) = answers
+        if isinstance(answer, LocalError):
+            raise answer
+        return answer
 
     def received(self) -> list[int]:
         """Units of everything received."""

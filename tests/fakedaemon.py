@@ -81,7 +81,7 @@ class FakeDaemon:
         if isinstance(request, wire.Call):
             name, parameters = request.method, wire.METHODS[request.method].decode(request.body)
         else:
-            name, parameters = {wire.PayOne: "pay", wire.PayMany: "pay_many"}[type(request)], request
+            name, parameters = {wire.PayEach: "pay", wire.PayMany: "pay_many"}[type(request)], request
         self.calls.append(parameters)
         try:
             answer = self.answers[name](parameters)

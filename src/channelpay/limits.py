@@ -92,6 +92,12 @@ MAX_MAX_UNACKED: Final = 1_048_576
 MAX_QUEUED_PAYMENTS: Final = 65_536
 """Payments that wait for a flush on one channel before `pay` itself waits."""
 
+FLUSH_BATCHES: Final = 128
+"""PAYs of one channel in one step: a signature costs 30 us, so other channels and the network wait 10 ms at most."""
+
+RECEIPT_DELAY_S: Final = 0.1
+"""How long the peer's signature for payments of ours may wait for a commit to ride with (spec N-8)."""
+
 DUPLICATE_WINDOW_BATCHES: Final = 64
 """Newest batches of the peer whose exact bytes can still be recognised when resent."""
 
@@ -155,3 +161,21 @@ MAX_PAGE: Final = 256
 
 MAX_REQUESTS_IN_FLIGHT: Final = 1024
 """Requests of one connection that the ledger has read and not answered."""
+
+# --- At rest (spec N-24) --------------------------------------------------------------------
+SEED_KDF_MEMORY_KIB: Final = 64 * 1024
+SEED_KDF_PASSES: Final = 3
+SEED_KDF_LANES: Final = 4
+"""Argon2id for a seed file's passphrase: the second recommended option of RFC 9106, section 4. A guess costs 64 MiB
+and a quarter of a second of two cores; the first option asks for 2 GiB, which small machines do not have."""
+
+MAX_SEED_KDF_MEMORY_KIB: Final = 4 * 1024 * 1024
+MAX_SEED_KDF_PASSES: Final = 64
+MAX_SEED_KDF_LANES: Final = 64
+"""What a seed file may ask for: 4 GiB, and minutes. Beyond it the file is damaged or meant to do harm."""
+
+MAX_SEED_FILE_BYTES: Final = 4096
+"""24 words have at most 215 bytes, an encrypted seed about 400."""
+
+MAX_PASSPHRASE_BYTES: Final = 1024
+"""Longer than anybody types; a file that is no passphrase is noticed."""

@@ -5,11 +5,12 @@ import pytest
 import ledger_world
 from channel_pair import LIMITS, Pair
 from channelpay.batches import pack_record, parse_memos
+from channelpay.channel import channel as step
 from channelpay.channel import payments
-from channelpay.channel.effects import FailedNote, PaidNote
+from channelpay.channel.effects import Effects, FailedNote, PaidNote, Queued
 from channelpay.channel.state import ReceiveLimits
 from channelpay.errors import LocalError, Reason
-from channelpay.limits import MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
+from channelpay.limits import FLUSH_BATCHES, MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
 from channelpay.messages import peer
 from channelpay.statements import FLAG_ONE_WAY
 
@@ -309,7 +310,36 @@ def test_an_item_is_told_in_the_step_that_brought_its_acknowledgement() -> None:
     pair.b.deliver()
     fx = pair.a.receive(pair.a.inbox.popleft())
     assert [note for note in fx.notes if isinstance(note, PaidNote)]
-    assert fx.save_hot
+    assert fx.receipt
+    assert not fx.save_hot
+
+
+def test_one_step_takes_so_many_batches_and_says_that_there_are_more() -> None:
+    pair = Pair(max_batch=1).open()
+    for _ in range(FLUSH_BATCHES + 3):
+        payments.enqueue(pair.a.c, [Queued(pack_record(1), 1, 1, [])], stale=False)
+    fx = Effects()
+    step.advance(pair.a.c, pair.a.now(), fx)
+    assert fx.again
+    assert len(fx.messages) == FLUSH_BATCHES
+    fx = Effects()
+    step.advance(pair.a.c, pair.a.now(), fx)
+    assert not fx.again
+    assert len(fx.messages) == 3
+
+
+def test_a_receipt_that_was_not_saved_comes_again() -> None:
+    pair = Pair().open()
+    items = pair.a.pay(5)
+    pair.b.deliver()
+    pair.a.receive(pair.a.inbox.popleft())
+    assert pair.a.paid() == list(items)
+    assert pair.a.disk.owes_receipt
+    pair.a.crash()
+    assert pair.a.c.acked.n == 0
+    pair.reconnect()
+    assert pair.a.c.acked.n == 1
+    assert pair.b.disk.payments(0) == [(1, 5)]
 
 
 def test_paying_costs_no_more_with_many_payments_under_way() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from channelpay.batches import pack_memos, pack_record
+from channelpay.batches import Batch, pack_memos, pack_record
 from channelpay.errors import Reason
 from channelpay.messages import control as wire
 from cli_shell import CHANNEL, EUR, Shell, one
@@ -35,9 +35,10 @@ def test_pay_sends_one_payment_with_a_fresh_id(node: Shell, amount: list[str]) -
     assert result.exit_code == 0
     asked, paid = node.calls
     assert asked == wire.ShowChannel("3f2a")
-    assert (paid.channel_id, paid.amount, paid.memo) == (CHANNEL.channel_id, 100, b"")
-    assert paid.payment_id[6] >> 4 == 7  # a UUIDv7
-    assert result.stdout == f"paid 0.000100 USD: payment 4, id {paid.payment_id.hex()}\n"
+    (payment,) = Batch(1, paid.records, paid.memos).payments()
+    assert (paid.channel_id, payment.amount, payment.memo) == (CHANNEL.channel_id, 100, b"")
+    assert payment.payment_id[6] >> 4 == 7  # a UUIDv7
+    assert result.stdout == f"paid 0.000100 USD: payment 4, id {payment.payment_id.hex()}\n"
 
 
 def test_two_payments_have_two_ids(node: Shell) -> None:
@@ -48,8 +49,9 @@ def test_two_payments_have_two_ids(node: Shell) -> None:
 @pytest.mark.parametrize("text", [UUID, UUID.upper(), PAYMENT.hex()])
 def test_pay_with_an_id_and_a_memo(node: Shell, text: str) -> None:
     shown = node.json("pay", "3f", "2 USD", "--id", text, "--memo", "page 7 \u00e9")
-    assert node.calls[-1] == wire.PayOne(
-        node.calls[-1].call_id, CHANNEL.channel_id, 2_000_000, PAYMENT, "page 7 é".encode()
+    memos = pack_memos([(0, "page 7 é".encode())])
+    assert node.calls[-1] == wire.PayEach(
+        node.calls[-1].call_id, CHANNEL.channel_id, pack_record(2_000_000, PAYMENT), memos
     )
     assert shown == {
         "channel": ID,

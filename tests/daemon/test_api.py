@@ -410,7 +410,7 @@ async def test_pages_never_hold_more_than_an_answer_may(tmp_path, autojump_clock
         channel_id = a.channel().channel_id
         for first in range(1, 5001, 1000):
             records = b"".join((n % 7 + 1).to_bytes(8, "big") + bytes(16) for n in range(first, first + 1000))
-            await a.api.pay_many(control.PayMany(1, channel_id, records, b""))
+            await a.pay_many(control.PayMany(1, channel_id, records, b""))
         history = await b.api.call(control.History(channel_id, 0, 1, 1_000_000))
         assert len(history.batches) == MAX_ARRAY_ITEMS
         assert control.HistoryPage.decode(history.encode()) == history

@@ -16,9 +16,13 @@ from channelpay.errors import Reason
 from channelpay.framing import FrameBuffer
 from channelpay.limits import MAX_CONTROL_FRAME
 from channelpay.messages import control
-from channelpay.messages.control import Call, Cancel, Failed, Paid, PayMany, PayOne, Result, decode
+from channelpay.messages.control import Call, Cancel, Failed, Paid, PayEach, PayMany, Result, decode
 from channelpay.messages.peer import Message
 from daemon_rig import Rig, connect, open_channel, rigs
+
+
+def pay(call_id: int, channel_id: bytes, *amounts: int) -> PayEach:
+    return PayEach(call_id, channel_id, b"".join(amount.to_bytes(8, "big") + NO_ID for amount in amounts), b"")
 
 
 class Client:
@@ -59,12 +63,12 @@ async def test_calls_and_payments_are_answered_by_their_numbers(tmp_path):
         channel_id = (await open_channel(a, b)).channel_id
         async with served(a) as (client,):
             await client.send(
-                PayOne(1, channel_id, 5, NO_ID, b""),
+                pay(1, channel_id, 5),
                 Call(2, "status", control.Status().encode()),
                 PayMany(3, channel_id, pack_record(6) + pack_record(7), b""),
-                PayOne(4, channel_id, 0, NO_ID, b""),
+                pay(4, channel_id, 0),
                 PayMany(5, channel_id, bytes(25), b""),
-                PayOne(6, bytes(32), 1, NO_ID, b""),
+                pay(6, bytes(32), 1),
             )
             answers = [await client.receive() for _ in range(6)]
         found = {answer.call_id: answer for answer in answers}
@@ -80,7 +84,7 @@ async def test_what_a_client_sends_in_order_is_paid_in_order(tmp_path):
     async with rigs(tmp_path) as (a, b):
         channel_id = (await open_channel(a, b)).channel_id
         async with served(a) as (client,):
-            await client.send(*(PayOne(n, channel_id, n, NO_ID, b"") for n in range(1, 501)))
+            await client.send(*(pay(n, channel_id, n) for n in range(1, 501)))
             answers = [await client.receive() for _ in range(500)]
         assert [(answer.call_id, answer.first_n) for answer in answers] == [(n, n) for n in range(1, 501)]
         assert b.received() == list(range(1, 501))
@@ -111,9 +115,7 @@ async def test_a_client_that_goes_away_in_the_middle_stops_nothing(tmp_path):
     async with rigs(tmp_path) as (a, b):
         channel_id = (await open_channel(a, b)).channel_id
         async with served(a, 2) as (bad, good):
-            await bad.send(
-                PayOne(1, channel_id, 5, NO_ID, b""), Call(2, "payments", control.Payments(0, 1, 1).encode())
-            )
+            await bad.send(pay(1, channel_id, 5), Call(2, "payments", control.Payments(0, 1, 1).encode()))
             await bad.stream.send_all(b"\x00\x00\x10")
             await bad.stream.aclose()
             await a.until(lambda: b.received() == [5])
@@ -183,7 +185,7 @@ async def test_a_full_queue_holds_its_client_back(tmp_path, monkeypatch):
         a.links[0].end()
         await a.until(lambda: not channel.connected)
         async with served(a, 2) as (client, other):
-            await client.send(*(PayOne(n, channel.channel_id, n, NO_ID, b"") for n in range(1, 6)))
+            await client.send(*(pay(n, channel.channel_id, n) for n in range(1, 6)))
             await a.until(lambda: channel.queued_count == 3)
             assert isinstance(await other.call(1, control.Status()), Result)
             assert channel.queued_count == 3

@@ -8,7 +8,7 @@ import random
 import pytest
 import trio
 
-from channelpay.batches import NO_ID
+from channelpay.batches import NO_ID, pack_record
 from channelpay.daemon.embedded import _follow_assets
 from channelpay.daemon.link import LinkClosed
 from channelpay.daemon.peers import Backoff
@@ -16,6 +16,7 @@ from channelpay.errors import ChannelpayError, ErrorCode, LocalError, Reason, Re
 from channelpay.home import Home, NodeConfig, load_config
 from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, RECONNECT_MAX_S, RECONNECT_MIN_S
 from channelpay.messages import control
+from channelpay.messages.control import PayEach
 from channelpay.messages.peer import Error, Event, Message, Pay, Response
 from channelpay.node.policy import Policy
 from channelpay.statements import response_bytes
@@ -122,7 +123,7 @@ async def test_what_a_peer_does_wrong_ends_its_connection_only(tmp_path, autojum
         assert b.peer_end.farewell.code == ErrorCode.BAD_SIGNATURE
         assert c.id in a.node.connections
         connect(b, a)
-        paid = await a.api.pay_one(control.PayOne(1, channel_id, 5, NO_ID, b""))
+        (paid,) = await a.pay_each(PayEach(1, channel_id, pack_record(5), b""))
         assert paid.first_n == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from pathlib import Path
 import trio
 
 from channelpay.batches import NO_ID, RECORD_BYTES, Batch, pack_memos, pack_record
+from channelpay.daemon.outbox import Outbox
 from channelpay.errors import LocalError, Reason
 from channelpay.framing import FrameBuffer
 from channelpay.limits import MAX_CONTROL_FRAME
 from channelpay.messages import control
-from channelpay.messages.control import Call, Cancel, Failed, Paid, PayMany, PayOne, Result
+from channelpay.messages.control import Call, Cancel, Failed, Paid, PayEach, PayMany, Refusal, Result
 from channelpay.messages.ledger import AssetView
-from channelpay.messages.peer import Message
 from channelpay.messages.schema import Record
 
 USD = AssetView(b"U" * 16, "USD", 6, b"I" * 32)
@@ -68,25 +68,45 @@ class FakeNode:
 
     # --- Payments ---
 
-    async def pay_one(self, message: PayOne) -> Paid:
-        """One payment; a known id pays nothing."""
-        return await self._pay(
-            message.channel_id, pack_record(message.amount, message.payment_id), {0: message.memo}, message.call_id
-        )
+    def pay_each(self, message: PayEach, done: Callable[[Paid | Refusal], None]) -> None:
+        """Payments, each on its own; a known id pays nothing."""
+        for call_id, payment in enumerate(Batch(1, message.records, message.memos).payments(), message.call_id):
+            try:
+                record = pack_record(payment.amount, payment.payment_id)
+                paid = self._queue(message.channel_id, record, {0: payment.memo}, call_id)
+            except LocalError as error:
+                done(Refusal(call_id, error))
+            else:
+                self._answer_when_let(paid, done)
 
-    async def pay_many(self, message: PayMany) -> Paid:
+    def pay_many(self, message: PayMany, done: Callable[[Paid], None]) -> None:
         """All or none."""
         batch = Batch(1, message.records, message.memos)
         memos = {payment.n - 1: payment.memo for payment in batch.payments()}
-        return await self._pay(message.channel_id, message.records, memos, message.call_id)
+        self._answer_when_let(self._queue(message.channel_id, message.records, memos, message.call_id), done)
 
-    async def _pay(self, channel_id: bytes, records: bytes, memos: dict[int, bytes], call_id: int) -> Paid:
-        paid = self._queue(channel_id, records, memos, call_id)
+    def _answer_when_let(self, paid: Paid, done: Callable[[Paid], None]) -> None:
         self.unanswered += 1
-        await self.changed()
-        await self.held.wait()
-        self.unanswered -= 1
-        return paid
+
+        async def answer() -> None:
+            await self.changed()
+            await self.held.wait()
+            self.unanswered -= 1
+            done(paid)
+
+        trio.lowlevel.spawn_system_task(answer)
+
+    async def wait_room(self, channel_id: bytes) -> None:
+        """There is always room."""
+        await trio.lowlevel.checkpoint()
+
+    def before_turn(self, hand_over: Callable[[], None]) -> Callable[[], None]:
+        """A turn begins as soon as it is asked for."""
+
+        async def turn() -> None:
+            hand_over()
+
+        return lambda: trio.lowlevel.spawn_system_task(turn)
 
     def _queue(self, channel_id: bytes, records: bytes, memos: dict[int, bytes], call_id: int) -> Paid:
         info = self._channel(channel_id)
@@ -220,19 +240,22 @@ class FakeDaemon:
         """Answer one client until it goes away or `drop` is called."""
         buffer = FrameBuffer(MAX_CONTROL_FRAME)
         scopes: dict[int, trio.CancelScope] = {}
-        writing = trio.Lock()
+        outbox = Outbox(stream)
         self._streams.add(stream)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(outbox.run)
                 while data := await stream.receive_some(65536):
                     buffer.feed(data)
                     while (item := buffer.next_frame()) is not None:
                         message = control.decode(*item)
                         if isinstance(message, Cancel):
                             scopes[message.call_id].cancel()
+                        elif isinstance(message, PayEach | PayMany):
+                            self._pay(message, outbox)
                         else:
-                            # started, not only scheduled: payments are taken in the order in which they came
-                            await nursery.start(self._answer, stream, writing, message, scopes)
+                            scopes[message.call_id] = trio.CancelScope()
+                            nursery.start_soon(self._answer, message, outbox, scopes[message.call_id])
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -240,32 +263,28 @@ class FakeDaemon:
             self._streams.discard(stream)
             await trio.aclose_forcefully(stream)
 
-    async def _answer(
-        self,
-        stream: trio.abc.Stream,
-        writing: trio.Lock,
-        message: Message,
-        scopes: dict[int, trio.CancelScope],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        assert isinstance(message, Call | PayOne | PayMany)
-        with trio.CancelScope() as scope:
-            scopes[message.call_id] = scope
-            task_status.started()
-            try:
-                answer = await self._dispatch(message)
-            except LocalError as refusal:
-                answer = Failed(message.call_id, refusal.reason, str(refusal))
-            async with writing:
-                await stream.send_all(answer.to_frame())
+    def _pay(self, message: PayEach | PayMany, outbox: Outbox) -> None:
+        def done(answer: Paid | Refusal) -> None:
+            if isinstance(answer, Refusal):
+                answer = Failed(answer.call_id, answer.error.reason, str(answer.error))
+            outbox.put(answer.to_frame())
 
-    async def _dispatch(self, message: Call | PayOne | PayMany) -> Message:
-        if isinstance(message, PayOne):
-            return await self.node.pay_one(message)
-        if isinstance(message, PayMany):
-            return await self.node.pay_many(message)
-        result = await self.node.call(control.METHODS[message.method].decode(message.body))
-        return Result(message.call_id, result.encode())
+        if isinstance(message, PayEach):
+            self.node.pay_each(message, done)
+            return
+        try:
+            self.node.pay_many(message, done)
+        except LocalError as refusal:
+            done(Refusal(message.call_id, refusal))
+
+    async def _answer(self, message: Call, outbox: Outbox, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                result = await self.node.call(control.METHODS[message.method].decode(message.body))
+            except LocalError as refusal:
+                outbox.put(Failed(message.call_id, refusal.reason, str(refusal)).to_frame())
+            else:
+                outbox.put(Result(message.call_id, result.encode()).to_frame())
 
     async def drop(self) -> None:
         """Break every connection, as a killed daemon does."""

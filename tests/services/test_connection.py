@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from channelpay.batches import NO_ID
+from channelpay.batches import NO_ID, pack_record
 from channelpay.codec import pack
 from channelpay.errors import LocalError, Reason
 from channelpay.framing import frame
@@ -291,7 +291,7 @@ async def test_chunks_of_a_lost_connection_are_unknown_or_never_sent(link, node,
         frame(Paid.TYPE, pack([1, 2])),
         frame(Paid.TYPE, b"\xff"),
         Failed(1, "no-such-reason", "text").to_frame(),
-        control.PayOne(1, CHANNEL, 1, NO_ID, b"").to_frame(),
+        control.PayEach(1, CHANNEL, pack_record(1), b"").to_frame(),
         b"\x7f\xff\xff\xff\xa5",
     ],
 )

@@ -203,6 +203,7 @@ def _receive_ready(c: Channel, message: peer.Ready, fx: Effects) -> None:
     c.heard = True
     if c.held is None:
         payments.hold(c, Held(ZERO_HALF, ZERO_HALF, message.signature), fx)
+        fx.save_hot = True
     if c.phase == Phase.FUNDED:
         _become_open(c, fx)
 

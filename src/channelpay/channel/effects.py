@@ -107,6 +107,8 @@ class Effects:
     journal: list[JournalBatch | JournalGap] = field(default_factory=list)
     save: bool = False  # the cold part of the channel changed
     save_hot: bool = False  # the halves or the peer's newest signature changed
+    receipt: bool = False  # only the peer's signature for payments of mine came: it may wait for the next commit
+    again: bool = False  # more could be sent than one step takes: the caller steps once more
     messages: list[Message] = field(default_factory=list)
     submissions: list[Submission] = field(default_factory=list)
     recalls: list[RecallAnswer] = field(default_factory=list)

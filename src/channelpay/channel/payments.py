@@ -13,7 +13,7 @@ from channelpay.batches import Batch, pack_memos, parse_memos, records_total, sm
 from channelpay.channel.effects import Effects, FailedNote, JournalBatch, PaidNote, Queued
 from channelpay.channel.state import Channel, Held, Phase, SentBatch
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
-from channelpay.limits import MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
+from channelpay.limits import FLUSH_BATCHES, MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
 from channelpay.messages.peer import Ack, Pay
 from channelpay.statements import Half
 
@@ -92,6 +92,9 @@ def flush(c: Channel, fx: Effects, stale: bool) -> None:
         if c.queued_total > c.own_balance():
             _drop_unaffordable(c, fx)
         while c.queue and not c.shutdown_sent:
+            if len(fx.messages) >= FLUSH_BATCHES:
+                fx.again = True
+                break
             batch_items = _take_batch(c)
             if not batch_items:
                 break
@@ -279,20 +282,22 @@ def _take(c: Channel, judge: _Run, newest: Held, fx: Effects) -> None:
     for batch, before, half in judge.batches:
         fx.journal.append(JournalBatch(c.channel_id, payer, True, batch, half))
         c.recent.append((batch.first_n, before, half))
-    if judge.batches:
-        c.ack_due = True
     c.peer = judge.peer
     hold(c, newest, fx)
+    if judge.batches:
+        c.ack_due = True
+        fx.save_hot = True
+    else:
+        fx.receipt = True
 
 
 def hold(c: Channel, newest: Held, fx: Effects) -> None:
-    """Make `newest` the state held, and pay out what it acknowledges (spec C-17)."""
+    """Make `newest` the state held, and pay out what it acknowledges (spec C-17). The caller says how to save it."""
     before = c.acked
     c.held = newest
     if c.evidence is not None and _covers(newest.peer, c.evidence.peer):
         c.evidence = None
         fx.save = True
-    fx.save_hot = True
     paid: list[Queued] = []
     passed = [before.n]
     while c.unacked and c.unacked[0].half.n <= newest.own.n:

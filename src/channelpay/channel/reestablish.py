@@ -161,6 +161,7 @@ def _keep(c: Channel, shown: Held, fx: Effects) -> None:
     backed = shown.peer.n == c.peer.n and c.peer_known is None
     if backed and c.boundaries.get(shown.own.n) == shown.own:  # boundaries begin at the newest acknowledged
         hold(c, shown, fx)
+        fx.save_hot = True
         return
     newest = [(state.peer.n, state.own.n) for state in (c.held, c.evidence) if state is not None]
     if shown.peer.n > 0 and (shown.peer.n, shown.own.n) > max(newest, default=(0, 0)):
@@ -245,5 +246,6 @@ def _records_done(c: Channel, payer: int, fx: Effects) -> None:
     evidence = c.evidence
     if evidence is not None and evidence.peer == c.peer and evidence.own == c.boundaries.get(evidence.own.n):
         hold(c, evidence, fx)
+        fx.save_hot = True
     c.rebuild_boundaries()
     fx.notes.append(ChangedNote(c.channel_id))

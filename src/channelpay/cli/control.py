@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from channelpay.batches import pack_memos, pack_record
 from channelpay.cli.exits import CommandError, Exit, exit_of_reason
 from channelpay.errors import RemoteError
 from channelpay.framing import FrameBuffer
@@ -94,9 +95,9 @@ class Control:
     def pay(self, channel_id: bytes, amount: int, payment_id: bytes, memo: bytes, changes: str) -> wire.Paid:
         """Pay once; returns when the payee holds the payment."""
         call_id = self._take_id()
-        return _paid(
-            self._exchange(wire.PayOne(call_id, channel_id, amount, payment_id, memo), call_id, changes), changes
-        )
+        memos = pack_memos([(0, memo)] if memo else [])
+        request = wire.PayEach(call_id, channel_id, pack_record(amount, payment_id), memos)
+        return _paid(self._exchange(request, call_id, changes), changes)
 
     def pay_in_bulk(
         self, channel_id: bytes, bulks: Iterable[bytes], changes: str

@@ -14,7 +14,7 @@ from channelpay import __version__
 from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
-from channelpay.daemon.payments import PaymentDesk
+from channelpay.daemon.payments import Done, EachDone, PaymentDesk
 from channelpay.daemon.peers import Peers
 from channelpay.errors import AddressError, LocalError, Reason
 from channelpay.home import Home
@@ -22,7 +22,7 @@ from channelpay.home.config import NodeConfig
 from channelpay.keys import NODE_PREFIX, encode_id, parse_address
 from channelpay.limits import ANSWER_TIMEOUT_S, CLOSE_TIMEOUT_S, LEDGER_REQUEST_TIMEOUT_S, MAX_BATCH, MAX_PAGE
 from channelpay.messages import control
-from channelpay.messages.control import Method, Paid, PayMany, PayOne
+from channelpay.messages.control import Method, PayEach, PayMany
 from channelpay.messages.ledger import AssetView
 from channelpay.messages.schema import Record
 from channelpay.node.roster import DEAD
@@ -78,15 +78,22 @@ class Api:
         await trio.lowlevel.checkpoint()
         return await self._methods[type(method)](method)
 
-    async def pay_one(self, message: PayOne) -> Paid:
-        """Pay once; returns when the payee holds it. Raises LocalError. Cancelled: the payment is unknown."""
-        await self.desk.wait_room(message.channel_id)
-        return await self.desk.wait(lambda done: self.desk.pay_one(message, done))
+    async def wait_room(self, channel_id: bytes) -> None:
+        """Until the channel takes payments and its queue has room: `pay` slows its caller down. Raises LocalError."""
+        await self.desk.wait_room(channel_id)
 
-    async def pay_many(self, message: PayMany) -> Paid:
-        """Pay up to 4,096 times in a row: all are queued or none. As pay_one."""
-        await self.desk.wait_room(message.channel_id)
-        return await self.desk.wait(lambda done: self.desk.pay_many(message, done))
+    def pay_each(self, message: PayEach, done: EachDone) -> None:
+        """Queue payments, each on its own; `done` is told of every one."""
+        self.desk.pay_each(message, done)
+
+    def pay_many(self, message: PayMany, done: Done) -> None:
+        """Queue up to 4,096 payments in a row, all or none; `done` is told once. Raises LocalError."""
+        self.desk.pay_many(message, done)
+
+    def before_turn(self, hand_over: Callable[[], None]) -> Callable[[], None]:
+        """Have `hand_over` called at the beginning of every turn; gives what asks for a turn."""
+        self.engine.sources.append(hand_over)
+        return self.engine.wake
 
     # --- Looking ---------------------------------------------------------------------------
 

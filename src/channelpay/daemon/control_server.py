@@ -17,7 +17,7 @@ from channelpay.daemon.outbox import Outbox
 from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.framing import FrameBuffer
 from channelpay.limits import MAX_CONTROL_FRAME, MAX_OUTGOING_BYTES
-from channelpay.messages.control import METHODS, Call, Cancel, Failed, Paid, PayMany, PayOne, Result, decode
+from channelpay.messages.control import METHODS, Call, Cancel, Failed, Paid, PayEach, PayMany, Refusal, Result, decode
 
 _log = structlog.get_logger("channelpay.control")
 _READ_BYTES: Final = 256 * 1024
@@ -108,7 +108,7 @@ class _Client:
             buffer.feed(data)
             while (found := buffer.next_frame()) is not None:
                 message = decode(*found)
-                if isinstance(message, PayOne | PayMany):
+                if isinstance(message, PayEach | PayMany):
                     await self._pay(message)
                 elif isinstance(message, Call):
                     await self._call(message)
@@ -116,18 +116,23 @@ class _Client:
                     self._calls[message.call_id].cancel()  # spec N-12
             await self.outbox.wait_below(MAX_OUTGOING_BYTES)
 
-    async def _pay(self, message: PayOne | PayMany) -> None:
+    async def _pay(self, message: PayEach | PayMany) -> None:
         desk, call_id = self._api.desk, message.call_id
 
-        def done(answer: Paid | LocalError) -> None:
-            self.outbox.put((answer if isinstance(answer, Paid) else _failed(call_id, answer)).to_frame())
+        def done(answer: Paid | Refusal | LocalError) -> None:
+            if isinstance(answer, Paid):
+                self.outbox.put(answer.to_frame())
+            elif isinstance(answer, Refusal):
+                self.outbox.put(_failed(answer.call_id, answer.error).to_frame())
+            else:
+                self.outbox.put(_failed(call_id, answer).to_frame())
 
         # Not reading on is how a client is slowed down.
         if not desk.has_room(message.channel_id):
             await desk.wait_room(message.channel_id)
         try:
-            if isinstance(message, PayOne):
-                desk.pay_one(message, done)
+            if isinstance(message, PayEach):
+                desk.pay_each(message, done)
             else:
                 desk.pay_many(message, done)
         except LocalError as error:

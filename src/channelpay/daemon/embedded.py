@@ -174,6 +174,7 @@ async def _drain(engine: Engine) -> None:
     with trio.move_on_after(DRAIN_S):
         while under_way():
             await engine.room.park()
+    engine.turn()  # receipts that wait for a commit
     for link in list(engine.links.values()):
         link.end(RemoteError(ErrorCode.STOPPING, "this node is stopping"))
     _log.info("node has stopped", under_way=under_way())

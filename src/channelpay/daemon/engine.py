@@ -62,6 +62,7 @@ class Engine:
         self.node = node
         self.store = store
         self.submit: Callable[[Request], None] | None = None
+        self.sources: list[Callable[[], None]] = []  # hand over at the beginning of a turn what came since the last
         self.links: dict[Connection, Wire] = {}
         self.warnings: deque[str] = deque(maxlen=MAX_WARNINGS)
         self.changed = trio.lowlevel.ParkingLot()  # wakes whoever waits for a channel, an answer, the ledger
@@ -166,6 +167,8 @@ class Engine:
 
     def turn(self) -> None:
         """One round: take what the node wants done, make it durable, then do it."""
+        for hand_over in self.sources:
+            hand_over()
         self.node.tick(trio.current_time())
         ready = self.node.ready()
         received = self.store.received
@@ -174,6 +177,8 @@ class Engine:
         self._send(ready)
         for note in ready.notes:
             self._tell(note)
+        if ready.again:
+            self.wake()
         if self.store.received != received:
             self.arrived.unpark_all()
         self._turned.unpark_all()

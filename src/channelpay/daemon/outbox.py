@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 
@@ -9,11 +11,13 @@ class Outbox:
     """Frames on their way to one stream.
 
     `put` never waits, so callers bound what they queue: by what is in flight, or by `wait_below`.
-    `run` is the one task that writes; it returns when the stream breaks.
+    `run` is the one task that writes; it returns when the stream breaks. `source`, if given, is asked for
+    more frames before every write; `wake` says that it has some.
     """
 
-    def __init__(self, stream: trio.abc.SendStream) -> None:
+    def __init__(self, stream: trio.abc.SendStream, source: Callable[[], bytes] | None = None) -> None:
         self._stream = stream
+        self._source = source
         self._frames: list[bytes] = []
         self._waiting = 0
         self._broken = False
@@ -28,6 +32,10 @@ class Outbox:
         self._waiting += len(frame)
         self._wake.set()
 
+    def wake(self) -> None:
+        """Have `source` asked, and what it gives written."""
+        self._wake.set()
+
     async def wait_below(self, size: int) -> None:
         """Wait until fewer than `size` bytes are queued: for whoever makes more of them."""
         while self._waiting >= size:
@@ -38,9 +46,11 @@ class Outbox:
         try:
             while True:
                 await self._wake.wait()
-                self._wake = trio.Event()
+                if self._source is not None:
+                    self.put(self._source())
                 frames, self._frames = self._frames, []
                 data = b"".join(frames)
+                self._wake = trio.Event()
                 await self._stream.send_all(data)
                 self._waiting -= len(data)
                 self._sent.unpark_all()

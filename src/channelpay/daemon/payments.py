@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import outcome
 import trio
 
-from channelpay.batches import NO_ID, Batch, pack_record, parse_memos
+from channelpay.batches import Batch, parse_memos
 from channelpay.channel.effects import Queued
 from channelpay.channel.payments import split_payments
 from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.engine import Engine, Waiter
-from channelpay.errors import AmountError, LocalError, Reason, RemoteError
+from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.limits import (
     LEDGER_REQUEST_TIMEOUT_S,
     MAX_QUEUED_PAYMENTS,
@@ -29,21 +28,25 @@ from channelpay.messages.control import (
     PAYMENT_SENT,
     PAYMENT_UNKNOWN,
     Paid,
+    PayEach,
     PayMany,
     PaymentView,
-    PayOne,
+    Refusal,
 )
 from channelpay.node.views import money
 from channelpay.store.payment_ids import Found, id_time_ms
 
 Done = Callable[["Paid | LocalError"], None]
+EachDone = Callable[["Paid | Refusal"], None]
+Memos = list[tuple[int, bytes]]
+"""(index in the frame, memo), indexes rising."""
 _RESUME_BELOW: Final = MAX_QUEUED_PAYMENTS // 2
 _FIRST_READING_S: Final = LEDGER_REQUEST_TIMEOUT_S
 """How long payments wait for the first reading of the ledger after a start, before they are refused as stalled."""
 
 
 class PaymentDesk:
-    """Takes payments for the engine's channels. One call of `done` for every payment that was not refused at once."""
+    """Takes payments for the engine's channels. Everything that was not refused at once is answered by `done`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -68,54 +71,79 @@ class PaymentDesk:
             with trio.move_on_at(self._started_at + _FIRST_READING_S if self._is_starting() else math.inf):
                 await self._engine.room.park()
 
-    async def wait(self, start: Callable[[Done], None]) -> Paid:
-        """Run `start` and wait for its `done`. Cancelled: the payment goes on, its outcome is unknown here."""
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        early: list[Paid | LocalError] = []
-        waiting = False
+    # --- Each on its own ---------------------------------------------------------------------
 
-        def done(answer: Paid | LocalError) -> None:
-            if not waiting:
-                early.append(answer)
-            elif task is not None:
-                trio.lowlevel.reschedule(task, outcome.Value(answer))
+    def pay_each(self, message: PayEach, done: EachDone) -> None:
+        """Queue or refuse every payment by itself, in order. Never raises: `done` is told of each, now or later.
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            nonlocal task
-            task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        start(done)
-        waiting = True
-        answer = early[0] if early else await trio.lowlevel.wait_task_rescheduled(abort)
-        if isinstance(answer, LocalError):
-            raise answer
-        assert isinstance(answer, Paid)
-        return answer
-
-    # --- One ---------------------------------------------------------------------------------
-
-    def pay_one(self, message: PayOne, done: Done) -> None:
-        """Queue one payment; raises LocalError if it is refused at once."""
-        channel = self._node.channel(message.channel_id)
-        amount, payment_id, call_id = message.amount, message.payment_id, message.call_id
-        if payment_id != NO_ID:
-            _check_time(payment_id)
-            if self._known(channel, payment_id, amount, call_id, done):
-                return
+        One Paid answers for all payments of an item, numbered from its `call_id` on.
+        """
+        first, count = message.call_id, len(message.records) // RECORD_BYTES
         try:
-            record = pack_record(amount, payment_id)
-        except AmountError as error:
-            raise LocalError(Reason.USAGE, str(error)) from None
-        item = Queued(record, 1, amount, [(0, message.memo)] if message.memo else [])
-        if payment_id != NO_ID:
-            item.ids = (payment_id,)
+            channel = self._node.channel(message.channel_id)
+            batch, memos = _sound(message)
+        except LocalError as error:
+            for call_id in range(first, first + max(1, count)):
+                done(Refusal(call_id, error))
+            return
+        begin, seen = 0, set[bytes]()
+        for n, payment_id, amount in batch.ids():
+            index = n - 1
+            if self._is_new(channel, payment_id, seen):
+                seen.add(payment_id)
+                continue
+            self._queue_each(channel, batch, memos, begin, index, first, done)
+            self._pay_again(channel, batch, memos, index, amount, payment_id, first, done)
+            begin = index + 1
+        self._queue_each(channel, batch, memos, begin, count, first, done)
 
-        def paid(item: Queued, error: LocalError | None) -> None:
-            done(error or Paid(call_id, item.first_n, 1, 0))
+    def _is_new(self, channel: Channel, payment_id: bytes, seen: set[bytes]) -> bool:
+        """Whether the id is in its time and was never used: then it needs no more care than no id at all."""
+        return (
+            _is_timely(payment_id)
+            and payment_id not in seen
+            and payment_id not in channel.pending_ids
+            and self._store.find(channel.channel_id, channel.side, payment_id) is None
+        )
 
-        item.waiters.append(paid)
-        self._queue(channel, [item])
+    def _pay_again(
+        self, channel: Channel, batch: Batch, memos: Memos, index: int, amount: int, payment_id: bytes, first: int,
+        done: EachDone,
+    ) -> None:  # fmt: skip
+        """A payment whose id was used before, or whose id's time is out of bounds."""
+        call_id = first + index
+
+        def told(answer: Paid | LocalError) -> None:
+            done(answer if isinstance(answer, Paid) else Refusal(call_id, answer))
+
+        try:
+            _check_time(payment_id)
+            if not self._known(channel, payment_id, amount, call_id, told):  # what had it in this frame was refused
+                self._queue_each(channel, batch, memos, index, index + 1, first, done)
+        except LocalError as error:
+            done(Refusal(call_id, error))
+
+    def _queue_each(
+        self, channel: Channel, batch: Batch, memos: Memos, begin: int, end: int, first: int, done: EachDone
+    ) -> None:
+        """Queue payments `begin` .. `end` - 1 of the frame; if not all can be, one by one."""
+        if begin == end:
+            return
+        records = batch.records[begin * RECORD_BYTES : end * RECORD_BYTES]
+        inside = [(index - begin, memo) for index, memo in memos if begin <= index < end]
+        try:
+            items = _with_ids(split_payments(channel, records, inside))
+            call_id = first + begin
+            for item in items:
+                item.waiters.append(_each(call_id, done))
+                call_id += item.count
+            self._queue(channel, items)
+        except LocalError as error:
+            if end - begin == 1:
+                done(Refusal(first + begin, error))
+                return
+            for index in range(begin, end):
+                self._queue_each(channel, batch, memos, index, index + 1, first, done)
 
     def _queue(self, channel: Channel, items: list[Queued]) -> None:
         """Raises LocalError; amounts in it are written as people write them."""
@@ -168,17 +196,9 @@ class PaymentDesk:
         `count` is what was paid now. The answer comes when the old ones are paid too.
         """
         channel = self._node.channel(message.channel_id)
-        if len(message.records) % RECORD_BYTES:
-            raise LocalError(Reason.USAGE, f"{len(message.records)} bytes are no records of {RECORD_BYTES} bytes each")
-        batch = Batch(1, message.records, message.memos)
-        try:
-            memos = parse_memos(message.memos, batch.size)
-        except RemoteError as error:  # the same rules as on the wire; here the fault is our caller's
-            raise LocalError(Reason.USAGE, error.text) from None
+        batch, memos = _sound(message)
         records, memos, old = self._new_ones(channel, batch, memos)
-        items = split_payments(channel, records, memos) if records else []
-        for item in items:
-            item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
+        items = _with_ids(split_payments(channel, records, memos)) if records else []
         if items:
             self._queue(channel, items)
         answers = _Answers(message.call_id, items, len(old), done)
@@ -187,9 +207,7 @@ class PaymentDesk:
         for payment_id, amount in old:
             self._known(channel, payment_id, amount, message.call_id, answers.old)
 
-    def _new_ones(
-        self, channel: Channel, batch: Batch, memos: list[tuple[int, bytes]]
-    ) -> tuple[bytes, list[tuple[int, bytes]], list[tuple[bytes, int]]]:
+    def _new_ones(self, channel: Channel, batch: Batch, memos: Memos) -> tuple[bytes, Memos, list[tuple[bytes, int]]]:
         """(records, memos, (id, units) of those left out): without the payments whose ids were used before."""
         old: dict[int, tuple[bytes, int]] = {}
         seen: set[bytes] = set()
@@ -230,6 +248,37 @@ class PaymentDesk:
                 status = PAYMENT_PAID if found.n <= paid_n(channel) else PAYMENT_SENT
                 return PaymentView(status, key, found.n, found.amount, payment_id)
         return PaymentView(PAYMENT_UNKNOWN, None, 0, 0, payment_id)
+
+
+def _sound(message: PayEach | PayMany) -> tuple[Batch, Memos]:
+    """The payments of a frame as a batch from 1 on, and its memos; raises LocalError."""
+    if len(message.records) % RECORD_BYTES:
+        raise LocalError(Reason.USAGE, f"{len(message.records)} bytes are no records of {RECORD_BYTES} bytes each")
+    batch = Batch(1, message.records, message.memos)
+    try:
+        return batch, parse_memos(message.memos, batch.size)
+    except RemoteError as error:  # the same rules as on the wire; here the fault is our caller's
+        raise LocalError(Reason.USAGE, error.text) from None
+
+
+def _with_ids(items: list[Queued]) -> list[Queued]:
+    """The items, each told the payment ids in it."""
+    for item in items:
+        item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
+    return items
+
+
+def _each(call_id: int, done: EachDone) -> Waiter:
+    """A waiter that answers for every payment of its item, numbered from `call_id` on."""
+
+    def paid(item: Queued, error: LocalError | None) -> None:
+        if error is None:
+            done(Paid(call_id, item.first_n, item.count, 0))
+            return
+        for number in range(call_id, call_id + item.count):
+            done(Refusal(number, error))
+
+    return paid
 
 
 def _ids_of(item: Queued) -> list[tuple[int, bytes, int]]:
@@ -290,9 +339,17 @@ def _check_amount(found: Found, amount: int) -> None:
         )
 
 
+def _age_s(payment_id: bytes) -> float:
+    return time.time() - id_time_ms(payment_id) / 1000
+
+
+def _is_timely(payment_id: bytes) -> bool:
+    return -PAYMENT_ID_FUTURE_S <= _age_s(payment_id) <= PAYMENT_ID_HORIZON_S
+
+
 def _check_time(payment_id: bytes) -> None:
     """Spec C-9: an id's time bounds how long it must be remembered."""
-    age_s = time.time() - id_time_ms(payment_id) / 1000
+    age_s = _age_s(payment_id)
     if age_s > PAYMENT_ID_HORIZON_S:
         raise LocalError(
             Reason.ID_EXPIRED,

@@ -6,11 +6,11 @@ they are what the socket is fast at.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 from channelpay.codec import unpack
-from channelpay.errors import ErrorCode, RemoteError
-from channelpay.limits import MAX_BATCH, MAX_CONTROL_FRAME, MAX_MEMO_BYTES, MAX_MEMOS_BYTES, MAX_PAGE, RECORD_BYTES
+from channelpay.errors import ErrorCode, LocalError, RemoteError
+from channelpay.limits import MAX_BATCH, MAX_CONTROL_FRAME, MAX_MEMOS_BYTES, MAX_PAGE, RECORD_BYTES
 from channelpay.messages.ledger import AssetView
 from channelpay.messages.peer import Message
 from channelpay.messages.schema import (
@@ -41,7 +41,8 @@ from channelpay.messages.schema import (
     uint,
 )
 
-Memo = Annotated[bytes, blob_upto(MAX_MEMO_BYTES)]
+Records = Annotated[bytes, blob_upto(MAX_BATCH * RECORD_BYTES, least=RECORD_BYTES)]
+Memos = Annotated[bytes, blob_upto(MAX_MEMOS_BYTES)]
 Address = Annotated[str, text(400)]
 Assets = Annotated[tuple[AssetView, ...], array(nested(AssetView), MAX_PAGE)]
 MAX_ROWS = 4096
@@ -78,15 +79,18 @@ class Failed(Message):
 
 
 @record
-class PayOne(Message):
-    """One payment; answered by Paid once the payee has it durably."""
+class PayEach(Message):
+    """Up to 4,096 payments, each a call of its own: `call_id` numbers the first, the others follow it.
+
+    Each is queued or refused by itself, in order. A Paid answers for `count` of them that follow one another,
+    from `call_id` on; a Failed for one.
+    """
 
     TYPE: ClassVar[int] = 0xA3
     call_id: U64
     channel_id: Id
-    amount: Units
-    payment_id: PaymentId
-    memo: Memo
+    records: Records
+    memos: Memos
 
 
 @record
@@ -96,8 +100,8 @@ class PayMany(Message):
     TYPE: ClassVar[int] = 0xA4
     call_id: U64
     channel_id: Id
-    records: Annotated[bytes, blob_upto(MAX_BATCH * RECORD_BYTES, least=RECORD_BYTES)]
-    memos: Annotated[bytes, blob_upto(MAX_MEMOS_BYTES)]
+    records: Records
+    memos: Memos
 
 
 @record
@@ -114,6 +118,13 @@ class Paid(Message):
     repeated: Flag
 
 
+class Refusal(NamedTuple):
+    """Inside a daemon: why one payment of a PayEach was not made; on the socket it is a Failed."""
+
+    call_id: int
+    error: LocalError
+
+
 @record
 class Cancel(Message):
     """The caller no longer waits for this call: a wait (Payments, CloseChannel) ends, nothing is undone.
@@ -127,7 +138,7 @@ class Cancel(Message):
 
 
 CONTROL_MESSAGES: dict[int, type[Message]] = {
-    kind.TYPE: kind for kind in (Call, Result, Failed, PayOne, PayMany, Paid, Cancel)
+    kind.TYPE: kind for kind in (Call, Result, Failed, PayEach, PayMany, Paid, Cancel)
 }
 
 

@@ -19,7 +19,7 @@ from channelpay.channel.transitions import CHANNEL_MESSAGES
 from channelpay.errors import Effect, ErrorCode, LocalError, Reason, RemoteError, code_name, effect_of
 from channelpay.keys import Keyring
 from channelpay.ledger.outcomes import Outcome
-from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S
+from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S, RECEIPT_DELAY_S
 from channelpay.messages import ledger as ask
 from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
 from channelpay.messages.peer import Accept, Error, Message, Open, Request, TopupHint
@@ -63,6 +63,9 @@ class Node:
         self._timers = Timers()
         self._cold: dict[bytes, Channel] = {}
         self._hot: dict[bytes, Channel] = {}
+        self._receipts: dict[bytes, Channel] = {}  # whose newest receipt waits for a commit to ride with
+        self._receipts_due = 0.0
+        self._more: dict[bytes, Channel] = {}  # with more to send than one step took
         self._ready = Ready()
         self._holding: dict[bytes, Channel] = {}  # with an open withdrawal
 
@@ -112,6 +115,8 @@ class Node:
         times = [due for due in (self._timers.next(), self.offers.next_deadline()) if due is not None]
         if self.ledger.subscribed:
             times.append(self.ledger.polled_at + self._poll_interval())
+        if self._receipts:
+            times.append(self._receipts_due)
         return min(times, default=None)
 
     def _poll_interval(self) -> float:
@@ -549,6 +554,12 @@ class Node:
             self._cold[channel.channel_id] = channel
         if fx.save_hot:
             self._hot[channel.channel_id] = channel
+        elif fx.receipt:
+            if not self._receipts:
+                self._receipts_due = self._clock + RECEIPT_DELAY_S
+            self._receipts[channel.channel_id] = channel
+        if fx.again:
+            self._more[channel.channel_id] = channel
         entry = self.connections.get(channel.setup.peer_id)
         if entry is not None:
             ready.send += [(entry[0], message) for message in fx.messages]
@@ -583,6 +594,8 @@ class Node:
 
     def ready(self) -> Ready:
         """Everything that the inputs so far want done, once."""
+        self._dirty |= self._more
+        self._more = {}
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
             for channel in dirty.values():
@@ -591,7 +604,14 @@ class Node:
                 else:
                     self._run(channel, lambda fx, c=channel: step.advance(c, self.now(c), fx))
         ready, self._ready = self._ready, Ready()
+        ready.again = bool(self._more)
+        if self._receipts and (ready.leaves or self._hot or self._cold or self._receipts_wait_no_longer()):
+            self._hot |= self._receipts
+            self._receipts = {}
         ready.persist.hot = [(key, pack_hot(c)) for key, c in self._hot.items()]
         ready.persist.cold = [(key, pack_cold(c)) for key, c in self._cold.items()]
         self._hot, self._cold = {}, {}
         return ready
+
+    def _receipts_wait_no_longer(self) -> bool:
+        return self.stopping or self._clock >= self._receipts_due

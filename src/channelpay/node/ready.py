@@ -97,3 +97,9 @@ class Ready:
     recalls: list[tuple[Connection, RecallAnswer]] = field(default_factory=list)
     close: list[tuple[Connection, RemoteError]] = field(default_factory=list)
     notes: list[NodeNote] = field(default_factory=list)
+    again: bool = False  # there is more to do: take the next one soon
+
+    @property
+    def leaves(self) -> bool:
+        """Whether there is a commit to make, or anything that leaves the node and must come after one."""
+        return bool(self.persist or self.send or self.submit or self.recalls)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+import trio
 
 from channelpay.errors import LocalError
-from channelpay.messages.control import Method, Paid, PayMany, PayOne
+from channelpay.messages.control import Method, Paid, PayEach, PayMany, Refusal
 from channelpay.messages.schema import Record
 from channelpay.services.exceptions import NotReachable, PaymentUnknown
+from channelpay.services.gathering import Gathering, Waiting
+from channelpay.services.replies import Reply, in_order
+
+MAX_CHUNKS_IN_FLIGHT: Final = 8
+"""PayMany without an answer: about a megabyte of records, enough to keep a node busy while it commits."""
 
 
 class Chunk(NamedTuple):
@@ -43,30 +51,65 @@ class Api(Protocol):
 
     async def call(self, method: Method) -> Record: ...
 
-    async def pay_one(self, message: PayOne) -> Paid: ...
+    async def wait_room(self, channel_id: bytes) -> None:
+        """Until the channel takes payments and its queue has room for some."""
 
-    async def pay_many(self, message: PayMany) -> Paid: ...
+    def pay_each(self, message: PayEach, done: Callable[[Paid | Refusal], None]) -> None:
+        """Queue payments; `done` is told of every one of them, now or later."""
+
+    def pay_many(self, message: PayMany, done: Callable[[Paid | LocalError], None]) -> None:
+        """Queue payments all or none, or raise LocalError; `done` is told once what came of them."""
+
+    def before_turn(self, hand_over: Callable[[], None]) -> Callable[[], None]:
+        """Have `hand_over` called at the beginning of every turn of the node; gives what asks for a turn."""
 
 
 class InProcess:
-    """A node that runs in this process."""
+    """A node that runs in this process: what its tasks ask for between two turns of it is handed over at once."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._payments = Gathering(api.before_turn(self._hand_over))
+        self._started: set[bytes] = set()  # channels that were seen to take payments
+        self._chunk_room = trio.Semaphore(MAX_CHUNKS_IN_FLIGHT)
 
     async def call(self, method: Method) -> Record:
         return await self._api.call(method)
 
     async def pay(self, channel_id: bytes, amount: int, payment_id: bytes, memo: bytes) -> tuple[int, int]:
-        paid = await self._api.pay_one(PayOne(0, channel_id, amount, payment_id, memo))
-        return paid.first_n, paid.repeated
+        if channel_id not in self._started:
+            await self._api.wait_room(channel_id)
+            self._started.add(channel_id)
+        answer = await self._payments.pay(channel_id, amount, payment_id, memo)
+        if type(answer) is tuple:
+            return answer
+        assert isinstance(answer, LocalError)
+        raise answer
+
+    def _hand_over(self) -> None:
+        for run in self._payments.take():
+            self._api.pay_each(run.message(0), partial(self._answered, run.waiting))
+
+    def _answered(self, waiting: list[Waiting], answer: Paid | Refusal) -> None:
+        first = answer.call_id
+        if isinstance(answer, Refusal):
+            self._payments.put(waiting[first], answer.error)
+        else:
+            self._payments.paid(waiting[first : first + answer.count], answer.first_n, answer.repeated)
 
     async def pay_chunks(self, channel_id: bytes, chunks: Sequence[Chunk]) -> list[ChunkAnswer]:
-        answers: list[ChunkAnswer] = []
-        for records, memos in chunks:
+        """Several chunks are under way, queued in order."""
+
+        async def start(chunk: Chunk) -> Reply[Paid | LocalError]:
+            reply: Reply[Paid | LocalError] = Reply(self._chunk_room)
             try:
-                answers.append(await self._api.pay_many(PayMany(0, channel_id, records, memos)))
+                await self._api.wait_room(channel_id)
+                self._api.pay_many(PayMany(0, channel_id, chunk.records, chunk.memos), reply.put)
             except LocalError as refusal:
-                answers.append(refusal)
-                break
-        return answers
+                reply.put(refusal)
+            return reply
+
+        answers: list[Paid | LocalError] = await in_order(
+            chunks, self._chunk_room, start, lambda answer: type(answer) is Paid
+        )
+        return list(answers)

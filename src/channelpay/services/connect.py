@@ -15,8 +15,9 @@ from channelpay.messages.control import Method
 from channelpay.messages.schema import Record
 from channelpay.services.backend import Chunk, ChunkAnswer, InProcess
 from channelpay.services.client import Client
-from channelpay.services.connection import MAX_IN_FLIGHT, Connection
+from channelpay.services.connection import Connection
 from channelpay.services.exceptions import NotReachable
+from channelpay.services.gathering import MAX_IN_FLIGHT
 
 _RETRY_S: Final = 0.05
 
@@ -52,11 +53,14 @@ class Node(Client):
     """A node that runs inside this process: `async with Node(home) as node:`.
 
     The home is one made by `channelpay init`; no daemon may run on it meanwhile. The node listens,
-    keeps its channels and answers disputes for as long as the block lasts.
+    keeps its channels and answers disputes for as long as the block lasts. `passphrase` is needed if
+    its seed is encrypted.
     """
 
-    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, home: str | os.PathLike[str] | None = None, *, passphrase: str | None = None) -> None:
         self._home = _home(home)
+        if passphrase is not None:
+            self._home.passphrase = lambda: passphrase
         self._running: Any = None
 
     async def __aenter__(self) -> Node:

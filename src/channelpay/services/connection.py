@@ -1,78 +1,35 @@
 """A node reached over its Unix socket. Spec N-9 to N-14.
 
 Many calls are in flight at once. One task writes everything that was queued meanwhile, one task
-reads and wakes whoever waits for what it read; a payment costs no task of its own.
+reads and wakes whoever waits for what it read. Payments leave in runs (`gathering`).
 """
 
 from __future__ import annotations
 
-import struct
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from channelpay.codec import pack, unpack
 from channelpay.daemon.outbox import Outbox
 from channelpay.errors import ErrorCode, LocalError, Reason, RemoteError
 from channelpay.framing import FrameBuffer
 from channelpay.limits import MAX_CONTROL_FRAME
-from channelpay.messages.control import Call, Cancel, Failed, Method, Paid, PayMany, PayOne, Result, decode
+from channelpay.messages.control import Call, Cancel, Failed, Method, Paid, PayMany, Result, decode
 from channelpay.messages.schema import Record
-from channelpay.services.backend import Chunk, ChunkAnswer
+from channelpay.services.backend import MAX_CHUNKS_IN_FLIGHT, Chunk, ChunkAnswer
 from channelpay.services.exceptions import NotReachable, PaymentUnknown
+from channelpay.services.gathering import MAX_IN_FLIGHT, Gathering, Waiting
+from channelpay.services.replies import Reply, in_order
 from channelpay.services.values import id_or_none
-
-MAX_IN_FLIGHT: Final = 4096
-"""Payments without an answer on one connection; one more waits for room: the caller slows down."""
-
-MAX_CHUNKS_IN_FLIGHT: Final = 8
-"""PayMany without an answer: about a megabyte of records, enough to keep a node busy while it commits."""
 
 MAX_CALLS_IN_FLIGHT: Final = 192
 """Other calls without an answer; a daemon refuses more than 256 (spec N-11)."""
 
 _READ_BYTES: Final = 64 * 1024
-_HEADER: Final = struct.Struct(">IB")
-_PAID: Final = Paid.TYPE
-_PAY_ONE: Final = PayOne.TYPE
-
 _ANSWERS: Final = (Paid, Result, Failed)
 
 Answer = Paid | Result | LocalError | NotReachable
-
-
-class _Reply:
-    """Where the answer to one call is put, the task that waits for it, if one does, and what it keeps taken."""
-
-    __slots__ = ("answer", "room", "task")
-
-    def __init__(self, room: trio.Semaphore | None) -> None:
-        self.answer: Answer | None = None
-        self.task: trio.lowlevel.Task | None = None
-        self.room = room
-
-    def put(self, answer: Answer) -> None:
-        self.answer = answer
-        if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
-            self.task = None
-
-    async def wait(self, abandon: Callable[[], None] | None = None) -> Answer:
-        """The answer. If the waiting task is cancelled, `abandon` is called."""
-        if self.answer is None:
-
-            def aborted(_: object) -> trio.lowlevel.Abort:
-                self.task = None
-                if abandon is not None:
-                    abandon()
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(aborted)
-        assert self.answer is not None
-        return self.answer
 
 
 class Connection:
@@ -85,11 +42,11 @@ class Connection:
         self.lost: str | None = None
         self._stream = stream
         self._name = name
-        self._outbox = Outbox(stream)
-        self._replies: dict[int, _Reply] = {}
+        self._outbox = Outbox(stream, self._take_payments)
+        self._payments = Gathering(self._outbox.wake, max_in_flight)
+        self._paying: dict[int, Waiting] = {}  # payments that have left, by call id
+        self._replies: dict[int, Reply[Answer]] = {}  # all other calls
         self._next_call = 1
-        self._free = max_in_flight
-        self._without_room = trio.lowlevel.ParkingLot()
         self._chunk_room = trio.Semaphore(MAX_CHUNKS_IN_FLIGHT)
         self._call_room = trio.Semaphore(MAX_CALLS_IN_FLIGHT)
 
@@ -108,46 +65,38 @@ class Connection:
 
     async def pay(self, channel_id: bytes, amount: int, payment_id: bytes, memo: bytes) -> tuple[int, int]:
         """See Backend.pay. A cancelled payment keeps its place in flight until the node answers."""
-        await trio.lowlevel.checkpoint_if_cancelled()  # a call that never began must not pay
-        if self._free:
-            self._free -= 1
-        else:
-            await self._take_place()
-        call_id, reply = self._new_reply()
-        payload = pack([call_id, channel_id, amount, payment_id, memo])
-        self._outbox.put(_HEADER.pack(len(payload) + 1, _PAY_ONE) + payload)
-        answer = await reply.wait()
-        if type(answer) is Paid:
-            return answer.first_n, answer.repeated
-        raise self._not_paid(answer, channel_id, id_or_none(payment_id))
+        answer = await self._payments.pay(channel_id, amount, payment_id, memo)
+        if type(answer) is tuple:
+            return answer
+        if isinstance(answer, str):
+            raise _unknown(answer, channel_id, id_or_none(payment_id))
+        assert isinstance(answer, LocalError | NotReachable)
+        raise answer
+
+    def _take_payments(self) -> bytes:
+        """The payments that were asked for since the last write."""
+        frames = []
+        for run in self._payments.take():
+            first, self._next_call = self._next_call, self._next_call + len(run.waiting)
+            self._paying.update(zip(range(first, self._next_call), run.waiting, strict=True))
+            frames.append(run.message(first).to_frame())
+        return b"".join(frames)
 
     async def pay_chunks(self, channel_id: bytes, chunks: Sequence[Chunk]) -> list[ChunkAnswer]:
         """See Backend.pay_chunks. Several chunks are in flight, sent in order."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        answers: list[ChunkAnswer] = []
-        waiting: deque[_Reply] = deque()
 
-        async def settle_oldest() -> None:
-            answer = await waiting[0].wait()
-            waiting.popleft()
-            answers.append(answer if type(answer) is Paid else self._not_paid(answer, channel_id, None))
-
-        unsent: list[ChunkAnswer] = []
-        for chunk in chunks:
-            await self._chunk_room.acquire()
-            while waiting and waiting[0].answer is not None:
-                await settle_oldest()
+        async def start(chunk: Chunk) -> Reply[Answer] | None:
             if self.lost is not None:
-                unsent = [NotReachable(self.lost)]
-            if unsent or (answers and type(answers[-1]) is not Paid):
-                self._chunk_room.release()
-                break
+                return None
             call_id, reply = self._new_reply(self._chunk_room)
             self._outbox.put(PayMany(call_id, channel_id, chunk.records, chunk.memos).to_frame())
-            waiting.append(reply)
-        while waiting:
-            await settle_oldest()
-        return answers + unsent
+            return reply
+
+        found = await in_order(chunks, self._chunk_room, start, lambda answer: type(answer) is Paid)
+        answers: list[ChunkAnswer] = [_of_chunk(answer, channel_id) for answer in found]
+        if self.lost is not None and len(answers) < len(chunks) and not any(isinstance(a, LocalError) for a in answers):
+            answers.append(NotReachable(self.lost))
+        return answers
 
     async def call(self, method: Method) -> Record:
         """See Backend.call. A cancelled call is called off at the node."""
@@ -165,38 +114,15 @@ class Connection:
         except RemoteError as error:
             raise NotReachable(f"the node at {self._name} speaks another version: {error}") from None
 
-    def _not_paid(self, answer: Answer, channel_id: bytes, payment_id: bytes | None) -> LocalError | PaymentUnknown:
-        if isinstance(answer, LocalError):
-            return answer
-        return PaymentUnknown(f"{answer}; the payment may have been made or not", channel_id, payment_id)
-
-    def _new_reply(self, room: trio.Semaphore | None = None) -> tuple[int, _Reply]:
+    def _new_reply(self, room: trio.Semaphore) -> tuple[int, Reply[Answer]]:
         call_id = self._next_call
         self._next_call = call_id + 1
-        reply = self._replies[call_id] = _Reply(room)
+        reply = self._replies[call_id] = Reply(room)
         return call_id, reply
 
     def _call_off(self, call_id: int) -> None:
-        self._give_place(self._replies.pop(call_id))
+        self._replies.pop(call_id).room.release()
         self._outbox.put(Cancel(call_id).to_frame())
-
-    # --- Places in flight ------------------------------------------------------------------
-
-    async def _take_place(self) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        await self._without_room.park()  # whoever wakes us hands over a place
-        if self.lost is not None:
-            raise NotReachable(self.lost)
-
-    def _give_place(self, reply: _Reply) -> None:
-        if reply.room is not None:
-            reply.room.release()
-        elif self._without_room:
-            self._without_room.unpark()
-        else:
-            self._free += 1
 
     # --- Answers ---------------------------------------------------------------------------
 
@@ -215,32 +141,50 @@ class Connection:
         return "it went away"
 
     def _answered(self, kind: int, payload: bytes) -> None:
-        message = _paid(payload) if kind == _PAID else decode(kind, payload)
+        message = decode(kind, payload)
         if not isinstance(message, _ANSWERS):
             raise RemoteError(ErrorCode.MALFORMED, f"a node does not send {type(message).__name__}")
-        reply = self._replies.pop(message.call_id, None)
-        if reply is None:
-            return  # the answer to a call that was called off
-        self._give_place(reply)
-        reply.put(_refusal(message) if isinstance(message, Failed) else message)
+        call_id = message.call_id
+        if call_id in self._paying:
+            self._payment_answered(call_id, message)
+        elif (reply := self._replies.pop(call_id, None)) is not None:  # else of a call that was called off
+            reply.put(_refusal(message) if isinstance(message, Failed) else message)
+
+    def _payment_answered(self, call_id: int, message: Paid | Result | Failed) -> None:
+        if isinstance(message, Failed):
+            refusal = _refusal(message)
+            self._payments.put(self._paying.pop(call_id), refusal)
+        elif isinstance(message, Paid) and 1 <= message.count <= len(self._paying):
+            pop, calls = self._paying.pop, range(call_id, call_id + message.count)
+            waiting = [one for number in calls if (one := pop(number, None)) is not None]
+            if len(waiting) != message.count:
+                self._paying.update(zip(calls, waiting, strict=False))
+                raise RemoteError(ErrorCode.MALFORMED, f"Paid for {calls}, of which some wait for no answer")
+            self._payments.paid(waiting, message.first_n, message.repeated)
+        else:
+            raise RemoteError(ErrorCode.MALFORMED, f"{type(message).__name__} is no answer to a payment")
 
     def _lose(self, why: str) -> None:
         if self.lost is not None:
             return
         self.lost = f"no connection to the node at {self._name}: {why}"
+        paying, self._paying = self._paying, {}
+        for waiting in paying.values():
+            self._payments.put(waiting, self.lost)
+        self._payments.close(self.lost)
         replies, self._replies = self._replies, {}
-        self._without_room.unpark_all()
         for reply in replies.values():
-            self._give_place(reply)
             reply.put(NotReachable(self.lost))
 
 
-def _paid(payload: bytes) -> Paid:
-    """What Paid.from_wire gives, at a fraction of its cost: there is one for every payment."""
-    values = unpack(payload)
-    if len(values) != 4 or not all([type(value) is int for value in values]):  # noqa: C419  a list is faster
-        raise RemoteError(ErrorCode.MALFORMED, "Paid has four integers")
-    return Paid(*values)
+def _of_chunk(answer: Answer, channel_id: bytes) -> ChunkAnswer:
+    if isinstance(answer, Paid | LocalError):
+        return answer
+    return _unknown(str(answer), channel_id, None)
+
+
+def _unknown(why: str, channel_id: bytes, payment_id: bytes | None) -> PaymentUnknown:
+    return PaymentUnknown(f"{why}; the payment may have been made or not", channel_id, payment_id)
 
 
 def _refusal(message: Failed) -> LocalError:

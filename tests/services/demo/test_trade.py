@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 import trio
 
+from channelpay.batches import Batch
 from channelpay.errors import LocalError, Reason
+from channelpay.messages.control import Refusal
 from channelpay.services.backend import InProcess
 from channelpay.services.client import Client
 from channelpay.services.demo.buyer import Buyer, Offer
@@ -28,11 +30,20 @@ class Linked(FakeNode):
         super().__init__()
         self.payee = payee
 
-    async def pay_one(self, message):
-        paid = await super().pay_one(message)
-        if not paid.repeated:
-            await self.payee.receive((message.amount, message.payment_id, message.memo))
-        return paid
+    def pay_each(self, message, done):
+        payments = list(Batch(1, message.records, message.memos).payments())
+
+        def told(answer):
+            if not answer.repeated:
+                trio.lowlevel.spawn_system_task(self.arrive, payments[answer.call_id - message.call_id], answer, done)
+            else:
+                done(answer)
+
+        super().pay_each(message, told)
+
+    async def arrive(self, payment, answer, done):
+        await self.payee.receive((payment.amount, payment.payment_id, payment.memo))
+        done(answer)
 
 
 class Flaky(InProcess):
@@ -114,8 +125,8 @@ async def test_every_piece_once_for_one_payment_with_a_node_that_comes_and_goes(
 
 async def test_a_payment_that_the_node_refuses_ends_the_buyer(nursery):
     class Poor(FakeNode):
-        async def pay_one(self, message):
-            raise LocalError(Reason.INSUFFICIENT_BALANCE, "too little")
+        def pay_each(self, message, done):
+            done(Refusal(message.call_id, LocalError(Reason.INSUFFICIENT_BALANCE, "too little")))
 
     shop = Shop("goods", GOODS, "cp1seller@127.0.0.1:1")
     buyer = await begin(nursery, shop, Client(InProcess(Poor())))
