@@ -15,6 +15,7 @@ from benchmarks.stage import MONEY, Daemon, Stage, Usage, Worker
 _DEPOSIT: Final = MONEY // 10
 PAY: Final = "benchmarks.work:pay"
 PAY_MANY: Final = "benchmarks.work:pay_many"
+_READ_LIMIT_S: Final = 60.0
 TASKS: Final = 512
 """Payments that wait at once in the scenarios that share."""
 
@@ -24,20 +25,20 @@ Order = tuple[str, dict[str, Any]]
 
 @dataclass
 class Side:
-    """One node of a pair: the process that pays and is paid, and the daemon behind it where it is a client."""
+    """One node of a pair: the process that pays and is paid, what it paid; where that is a client, the daemon too."""
 
     worker: Worker
     daemon: Daemon | None = None
-    paid: int = 0  # payments made so far, of one unit each, and more units in `extra_units`
-    extra_units: int = 0
+    paid: int = 0
+    units: int = 0
 
     async def usage(self) -> Usage:
         """What the node has used, the client's CPU included."""
         used = await self.worker.usage()
         if self.daemon is None:
             return used
-        node = self.daemon.usage()
-        return Usage(used.cpu_s + node.cpu_s, max(used.peak_kib, node.peak_kib), used.commits, used.wire_bytes)
+        node = await self.daemon.usage()
+        return Usage(used.cpu_s + node.cpu_s, max(used.peak_kib, node.peak_kib), node.commits, used.wire_bytes)
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Pair:
         """Give party 1 something to pay with: one payment of so many units."""
         await self.payer.worker.call("benchmarks.work:pay_once", channel=self.channel, units=units)
         self.payer.paid += 1
-        self.payer.extra_units += units - 1
+        self.payer.units += units
 
     async def medians(self, size: Size, function: str, both: bool = False, **arguments: Any) -> dict[str, float]:
         """The figures of `function`, run by the payer or by both: medians of several rounds after one to warm up."""
@@ -107,25 +108,33 @@ class Pair:
         function, arguments = order
         answer: dict[str, float] = await side.worker.call(function, channel=self.channel, **arguments)
         side.paid += int(answer["payments"])
+        side.units += int(answer["payments"])
         return answer
 
-    async def all_received(self) -> None:
-        """Wait until each has read what the other paid; raises BenchFailed if it is not exactly that."""
-        for payer, payee in (self.sides, self.sides[::-1]):
-            read = await payee.worker.call("benchmarks.work:received", payments=payer.paid)
-            wanted = {self.channel: [payer.paid, payer.paid + payer.extra_units]} if payer.paid else {}
-            if read != wanted:
-                raise BenchFailed(f"paid {wanted}, received {read}: [payments, units] of the channel")
+    async def all_received(self) -> list[int]:
+        """Wait until each has read what the other paid; how many payments each read. Raises BenchFailed.
 
-    async def settle(self) -> None:
-        """Close together; what was paid is what was received and what the ledger settled, or BenchFailed."""
-        await self.all_received()
+        What is read must be exactly what was paid.
+        """
+        counts = []
+        for payer, payee in (self.sides, self.sides[::-1]):
+            read = await payee.worker.call("benchmarks.work:received", payments=payer.paid, limit_s=_READ_LIMIT_S)
+            wanted = {self.channel: [payer.paid, payer.units]} if payer.paid else {}
+            if read != wanted:
+                raise BenchFailed(f"paid {wanted}, received {read}: [payments, units] by channel")
+            counts.append(sum(payments for payments, _ in read.values()))
+        return counts
+
+    async def settle(self) -> dict[str, int]:
+        """Close together and compare: payments sent, received by their payee, settled on the ledger. Or BenchFailed."""
+        received = await self.all_received()
         await self.payer.worker.call("benchmarks.work:close_channel", channel=self.channel)
         settled = await self.stage.settled(self.channel)
-        payments = tuple(side.paid for side in self.sides)
-        units = tuple(side.paid + side.extra_units for side in self.sides)
-        if (settled.payments, settled.units) != (payments, units):
-            raise BenchFailed(f"paid {payments} times, {units} units; the ledger settled {settled}")
+        units = tuple(side.units for side in self.sides)
+        if settled.units != units:
+            raise BenchFailed(f"paid {units} units; the ledger settled {settled.units}")
+        sent = sum(side.paid for side in self.sides)
+        return {"sent": sent, "received": sum(received), "settled": sum(settled.payments)}
 
 
 @asynccontextmanager

@@ -33,7 +33,8 @@ class Result:
 
     `values` holds every mark of the scenario's row by its name, `ratio` among them. CPU in microseconds for each
     payment, bytes inside TLS in both directions together, commits of both stores together, memory as the largest
-    peak of a process. `extra` is whatever else is worth telling, as JSON.
+    peak of a process. `accounts` are counts of the same thing by different witnesses (payments `sent`, `received` and
+    `settled`), which must be equal. `extra` is whatever else is worth telling, as JSON.
     """
 
     values: Mapping[str, float]
@@ -45,12 +46,18 @@ class Result:
     wire_bytes: float | None = None
     commits: float | None = None
     peak_mib: float | None = None
+    accounts: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, figures: Mapping[str, float], ratio: float, extra: Mapping[str, Any] | None = None) -> Result:
+    def of(cls, figures: Mapping[str, float], ratio: float, accounts: Mapping[str, int], **extra: float) -> Result:
         """A result with one mark, from the figures of `Pair.medians`."""
-        return cls({"ratio": ratio}, **{name: figures[name] for name in FIGURES}, extra=extra or {})
+        return cls({"ratio": ratio}, **{name: figures[name] for name in FIGURES}, accounts=accounts, extra=extra)
+
+    def check(self, name: str) -> None:
+        """Raises BenchFailed unless all numbers of `accounts` are the same."""
+        if len(set(self.accounts.values())) > 1:
+            raise BenchFailed(f"{name}: the accounting is wrong: {dict(self.accounts)}")
 
 
 FIGURES = (

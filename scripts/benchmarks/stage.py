@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import Any, Final
 import trio
 
 from benchmarks.result import BenchFailed, Size
-from benchmarks.worker import peak_kib
 from channelpay.daemon.ledger_client import LedgerClient, connect_ledger
 from channelpay.daemon.ledger_main import create_books
 from channelpay.errors import ChannelpayError
@@ -37,7 +37,6 @@ MONEY: Final = 10**15
 
 WINDOW_S: Final = 10
 _RETRY_S: Final = 0.05
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +105,15 @@ class Worker:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A `channelpay run` process on a home."""
+    """A `channelpay run` process on a home (see benchmarks.daemon)."""
 
     child: demo.Child
     home: Home
 
-    def usage(self) -> Usage:
-        """CPU (to a hundredth of a second) and peak of the daemon; commits and bytes are not seen from outside."""
-        pid = self.child.process.pid
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return Usage((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, peak_kib(pid), 0, 0)
+    async def usage(self) -> Usage:
+        """What the daemon has used since it started; a client must have reached it. Clients ask for its bytes."""
+        self.child.process.send_signal(signal.SIGUSR1)
+        return Usage(**await anext(self.child.lines))
 
 
 class Stage:
@@ -219,7 +217,7 @@ class Stage:
 
     async def daemon(self, name: str, home: Home) -> Daemon:
         """A `channelpay run` on `home`; it may still be starting, clients wait for it."""
-        child = await self._processes.start(name, "channelpay", "--home", str(home.path), "run")
+        child = await self._processes.start(name, "benchmarks.daemon", "--home", str(home.path), "run", pipes=True)
         return Daemon(child, home)
 
     async def client(self, name: str, home: Home) -> Worker:

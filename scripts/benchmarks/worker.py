@@ -26,6 +26,7 @@ from channelpay.home.config import Log
 from channelpay.services.demo.stage import JsonLines
 
 _DAEMON_WAIT_S: Final = 60.0
+_LOOK_AGAIN_S: Final = 0.01
 
 
 class Worker:
@@ -71,6 +72,13 @@ def peak_kib(pid: int) -> int:
     return 0
 
 
+async def _listening(node: channelpay.Client) -> list[str]:
+    """Where the node listens, once it has reached its ledger: before that it would refuse a channel."""
+    while not (status := await node.status()).ledger_connected:
+        await trio.sleep(_LOOK_AGAIN_S)
+    return list(status.listen)
+
+
 async def _serve(worker: Worker, lines: JsonLines) -> None:
     async with trio.open_nursery() as nursery:
         async for order in lines:
@@ -98,7 +106,7 @@ async def main(home: str, connect: bool) -> None:
     node: AbstractAsyncContextManager[channelpay.Client]
     node = channelpay.connect(home, wait_s=_DAEMON_WAIT_S) if connect else channelpay.Node(home)
     async with node as client, trio.open_nursery() as nursery:
-        _tell({"listen": list((await client.status()).listen)})
+        _tell({"listen": await _listening(client)})
         await _serve(Worker(client, not connect, nursery), JsonLines(trio.lowlevel.FdStream(os.dup(0))))
         nursery.cancel_scope.cancel()
 

@@ -9,8 +9,8 @@ A scenario is `async def run(stage: Stage, limits: Limits, size: Size) -> Result
 - `limits` are the machine's, measured just before; `limits.sign_per_s` and so on.
 - `size.of(full, small)`: the small run takes a second or two and shows only that the accounting is right.
 - The Result's `values` has a value for every mark of the scenario's row in `benchmarks.table`.
-- At its end the scenario checks its accounting, and raises BenchFailed if it is wrong: payments sent = received
-  (read by the payee) = settled on the ledger after a cooperative close. The ledger's books are audited afterwards by
-  whoever called `run`.
+- At its end the scenario accounts for its payments: those sent = those received (read by the payee) = those settled
+  on the ledger after a cooperative close. It raises BenchFailed if they differ, and gives the numbers as the Result's
+  `accounts`, which whoever called `run` compares again; then the ledger's books are audited.
 - Warm up before measuring; give the median of several rounds; a full run of all scenarios takes 15 minutes at most.
 """

@@ -12,5 +12,5 @@ async def run(stage: Stage, limits: Limits, size: Size) -> Result:
     """See the module."""
     async with open_pair(stage) as pair:
         found = await pair.medians(size, PAY, tasks=1)
-        await pair.settle()
-    return Result.of(found, found["p50_ms"] * 1000 / limits.alone_us)
+        accounts = await pair.settle()
+    return Result.of(found, found["p50_ms"] * 1000 / limits.alone_us, accounts)

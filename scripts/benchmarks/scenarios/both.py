@@ -19,6 +19,6 @@ async def run(stage: Stage, limits: Limits, size: Size) -> Result:
         await pair.endow(ENDOWMENT)
         awaited = await pair.medians(size, PAY, tasks=TASKS)
         found = await pair.medians(size, PAY, tasks=TASKS, both=True)
-        await pair.settle()
+        accounts = await pair.settle()
     cpu_us = awaited["payer_cpu_us"] + awaited["payee_cpu_us"]
-    return Result.of(found, found["payments_per_s"] * cpu_us / 1e6 / CORES, {"awaited_cpu_us": cpu_us})
+    return Result.of(found, found["payments_per_s"] * cpu_us / 1e6 / CORES, accounts, awaited_cpu_us=cpu_us)

@@ -18,5 +18,5 @@ async def run(stage: Stage, limits: Limits, size: Size) -> Result:
     """See the module. The latencies are those of whole calls."""
     async with open_pair(stage) as pair:
         found = await pair.medians(size, PAY_MANY, tasks=TASKS, many=MANY)
-        await pair.settle()
-    return Result.of(found, found["payments_per_s"] / limits.sign_per_s, {"pay_many": MANY, "tasks": TASKS})
+        accounts = await pair.settle()
+    return Result.of(found, found["payments_per_s"] / limits.sign_per_s, accounts, pay_many=MANY, tasks=TASKS)

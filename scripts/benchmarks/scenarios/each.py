@@ -12,5 +12,5 @@ async def run(stage: Stage, limits: Limits, size: Size) -> Result:
     """See the module."""
     async with open_pair(stage, max_batch=1) as pair:
         found = await pair.medians(size, PAY, tasks=TASKS)
-        await pair.settle()
-    return Result.of(found, found["payments_per_s"] / limits.sign_per_s)
+        accounts = await pair.settle()
+    return Result.of(found, found["payments_per_s"] / limits.sign_per_s, accounts)

@@ -1,0 +1,100 @@
+"""Plays scenarios one after another, each on a stage of its own, and collects what they found."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from benchmarks import environment
+from benchmarks import limits as machine
+from benchmarks.limits import Limits
+from benchmarks.report import Report
+from benchmarks.result import Result, Size
+from benchmarks.stage import open_stage
+from channelpay.errors import ChannelpayError
+from channelpay.services.demo.stage import tails
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Scenarios by name, and the directory in which each gets one of its own."""
+
+    names: list[str]
+    size: Size
+    directory: Path
+    quiet: bool = False
+
+
+async def play(plan: Plan) -> tuple[Report | None, int]:
+    """(what was found, exit code); no report when a signal interrupted it: every process has ended even so."""
+    report = Report(environment.machine(plan.directory), environment.versions(), None, {}, {})
+    finished = False
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, nursery.cancel_scope)
+        await _play_all(plan, report)
+        finished = True
+        nursery.cancel_scope.cancel()
+    if not finished:
+        return None, EXIT_INTERRUPTED
+    return report, EXIT_FAILED if report.failures else EXIT_OK
+
+
+async def _play_all(plan: Plan, report: Report) -> None:
+    began = time.monotonic()
+    measured: list[Limits] = []
+    for name in plan.names:
+        if not plan.quiet:
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+        directory = Path(tempfile.mkdtemp(prefix="cp-bench-", dir=plan.directory))
+        try:
+            limits, report.results[name] = await play_one(name, plan.size, directory)
+            measured.append(limits)
+        except* Exception as group:
+            report.failures[name] = _why(group)
+            print(f"{name}: {_why(group)}\n{tails(directory)}", file=sys.stderr)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    if measured:
+        report.limits = machine.merged(measured)
+    report.seconds = time.monotonic() - began
+
+
+async def play_one(name: str, size: Size, directory: Path) -> tuple[Limits, Result]:
+    """The machine's limits just before a scenario, and its result; the ledger's books have been audited."""
+    scenario = importlib.import_module(f"benchmarks.scenarios.{name.replace('-', '_')}")
+    limits = await machine.measure(directory, size)
+    async with open_stage(directory, size) as stage:
+        result: Result = await scenario.run(stage, limits, size)
+        result.check(name)
+        stage.check_books()
+    return limits, result
+
+
+async def _watch_signals(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong first, in words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, ChannelpayError) else f"{type(error).__name__}: {error}"
