@@ -30,9 +30,11 @@ FLAG_ONE_WAY: Final = 1
 """The two values of `flags`; all others are refused (spec C-2)."""
 
 _HALF: Final = struct.Struct(">QQ32sQ32s")
+_STATE: Final = struct.Struct(">16s32sQ" + 2 * "QQ32sQ32s")
 _CHANNEL: Final = struct.Struct(">BIH")
-_LINK: Final = struct.Struct(">QH")
+_LINK: Final = struct.Struct(">16s32sB32sQH32s32s")
 _ZERO32: Final = bytes(32)
+_HASH_OF_NOTHING: Final = sha256(b"")
 
 
 class Half(NamedTuple):
@@ -96,9 +98,7 @@ class ChannelTerms(NamedTuple):
 
 def state_bytes(channel_id: bytes, half0: Half, half1: Half) -> bytes:
     """STATE: tag, channel, seq = n0 + n1 and both halves, 232 bytes (spec S-11)."""
-    return b"".join(
-        (TAG_STATE, channel_id, (half0.n + half1.n).to_bytes(8, "big"), _HALF.pack(*half0), _HALF.pack(*half1))
-    )
+    return _STATE.pack(TAG_STATE, channel_id, half0.n + half1.n, *half0, *half1)
 
 
 def final_bytes(channel_id: bytes, half0: Half, half1: Half, expiry: int) -> bytes:
@@ -123,9 +123,8 @@ def genesis(channel_id: bytes, salt0: bytes, salt1: bytes) -> bytes:
 
 def link(channel_id: bytes, payer: int, h: bytes, first_n: int, count: int, records: bytes, memos: bytes) -> bytes:
     """The history hash after one batch (spec S-16)."""
-    return sha256(
-        b"".join((TAG_LINK, channel_id, bytes([payer]), h, _LINK.pack(first_n, count), sha256(records), sha256(memos)))
-    )
+    memos_hash = sha256(memos) if memos else _HASH_OF_NOTHING  # most batches have none
+    return sha256(_LINK.pack(TAG_LINK, channel_id, payer, h, first_n, count, sha256(records), memos_hash))
 
 
 def auth_bytes(side: int, hellos: bytes, certificate: bytes, node_id: bytes, peer_id: bytes = b"") -> bytes:

@@ -153,7 +153,8 @@ def _pay(c: Channel, items: list[Queued], fx: Effects) -> Pay:
         total += item.total
     c.queued_count -= count
     c.queued_total -= total
-    batch = Batch(first_n, b"".join([item.records for item in items]), pack_memos(memos))
+    records = items[0].records if len(items) == 1 else b"".join([item.records for item in items])
+    batch = Batch(first_n, records, pack_memos(memos) if memos else b"")
     half = c.next_half(c.side, c.own, batch, total)
     c.own = half
     c.boundaries[half.n] = half
@@ -334,18 +335,22 @@ def split_payments(c: Channel, records: bytes, memos: list[tuple[int, bytes]]) -
     limits = c.setup.peer_limits
     size = min(c.setup.terms.max_batch, limits.max_unacked)
     items: list[Queued] = []
+    inside: list[tuple[int, bytes]]
     start, next_memo = 0, 0
     while start < len(amounts):
         count = min(size, len(amounts) - start)
         while (total := sum(amounts[start : start + count])) > limits.max_unacked_value and count > 1:
             count = (count + 1) // 2
-        end, last_memo = _fit_memos(memos, next_memo, start + count)
-        if end < start + count:
-            count = end - start
-            total = sum(amounts[start:end])
-        inside = [(index - start, memo) for index, memo in memos[next_memo:last_memo]]
+        end, inside = start + count, []
+        if next_memo < len(memos):
+            end, last_memo = _fit_memos(memos, next_memo, end)
+            if end < start + count:
+                count = end - start
+                total = sum(amounts[start:end])
+            inside = [(index - start, memo) for index, memo in memos[next_memo:last_memo]]
+            next_memo = last_memo
         items.append(Queued(records[start * RECORD_BYTES : end * RECORD_BYTES], count, total, inside))
-        start, next_memo = end, last_memo
+        start = end
     if next_memo < len(memos):
         raise LocalError(Reason.USAGE, f"a memo belongs to payment {memos[next_memo][0]}, which is not there")
     return items

@@ -229,8 +229,9 @@ class Channel:
     def next_half(self, payer: int, before: Half, batch: Batch, total: int) -> Half:
         """The payer's half after `batch`, whose amounts sum to `total` (spec S-16)."""
         h = before.h if before.n else genesis(self.channel_id, self.setup.salt0, self.setup.salt1)
-        h = link(self.channel_id, payer, h, batch.first_n, batch.size, batch.records, batch.memos)
-        return Half(before.n + batch.size, before.total + total, h)
+        size = batch.size
+        h = link(self.channel_id, payer, h, batch.first_n, size, batch.records, batch.memos)
+        return Half(before.n + size, before.total + total, h)
 
     # --- Balance (spec C-8) ----------------------------------------------------------------
 

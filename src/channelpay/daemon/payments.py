@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -43,6 +43,17 @@ Memos = list[tuple[int, bytes]]
 _RESUME_BELOW: Final = MAX_QUEUED_PAYMENTS // 2
 _FIRST_READING_S: Final = LEDGER_REQUEST_TIMEOUT_S
 """How long payments wait for the first reading of the ledger after a start, before they are refused as stalled."""
+
+
+class _Frame(NamedTuple):
+    """A PayEach: payment i of `batch` answers to call `first` + i; `ids` as of Batch.ids."""
+
+    channel: Channel
+    batch: Batch
+    memos: Memos
+    ids: list[tuple[int, bytes, int]]
+    first: int
+    done: EachDone
 
 
 class PaymentDesk:
@@ -86,16 +97,17 @@ class PaymentDesk:
             for call_id in range(first, first + max(1, count)):
                 done(Refusal(call_id, error))
             return
+        frame = _Frame(channel, batch, memos, list(batch.ids()), first, done)
         begin, seen = 0, set[bytes]()
-        for n, payment_id, amount in batch.ids():
+        for n, payment_id, amount in frame.ids:
             index = n - 1
             if self._is_new(channel, payment_id, seen):
                 seen.add(payment_id)
                 continue
-            self._queue_each(channel, batch, memos, begin, index, first, done)
-            self._pay_again(channel, batch, memos, index, amount, payment_id, first, done)
+            self._queue_each(frame, begin, index)
+            self._pay_again(frame, index, amount, payment_id)
             begin = index + 1
-        self._queue_each(channel, batch, memos, begin, count, first, done)
+        self._queue_each(frame, begin, count)
 
     def _is_new(self, channel: Channel, payment_id: bytes, seen: set[bytes]) -> bool:
         """Whether the id is in its time and was never used: then it needs no more care than no id at all."""
@@ -106,44 +118,41 @@ class PaymentDesk:
             and self._store.find(channel.channel_id, channel.side, payment_id) is None
         )
 
-    def _pay_again(
-        self, channel: Channel, batch: Batch, memos: Memos, index: int, amount: int, payment_id: bytes, first: int,
-        done: EachDone,
-    ) -> None:  # fmt: skip
+    def _pay_again(self, frame: _Frame, index: int, amount: int, payment_id: bytes) -> None:
         """A payment whose id was used before, or whose id's time is out of bounds."""
-        call_id = first + index
+        call_id, done = frame.first + index, frame.done
 
         def told(answer: Paid | LocalError) -> None:
             done(answer if isinstance(answer, Paid) else Refusal(call_id, answer))
 
         try:
             _check_time(payment_id)
-            if not self._known(channel, payment_id, amount, call_id, told):  # what had it in this frame was refused
-                self._queue_each(channel, batch, memos, index, index + 1, first, done)
+            if not self._known(frame.channel, payment_id, amount, call_id, told):  # its namesake here was refused
+                self._queue_each(frame, index, index + 1)
         except LocalError as error:
             done(Refusal(call_id, error))
 
-    def _queue_each(
-        self, channel: Channel, batch: Batch, memos: Memos, begin: int, end: int, first: int, done: EachDone
-    ) -> None:
+    def _queue_each(self, frame: _Frame, begin: int, end: int) -> None:
         """Queue payments `begin` .. `end` - 1 of the frame; if not all can be, one by one."""
         if begin == end:
             return
-        records = batch.records[begin * RECORD_BYTES : end * RECORD_BYTES]
-        inside = [(index - begin, memo) for index, memo in memos if begin <= index < end]
+        records = frame.batch.records[begin * RECORD_BYTES : end * RECORD_BYTES]
+        memos = [(index - begin, memo) for index, memo in frame.memos if begin <= index < end]
         try:
-            items = _with_ids(split_payments(channel, records, inside))
-            call_id = first + begin
+            items = split_payments(frame.channel, records, memos)
+            if frame.ids:
+                _learn_ids(items)
+            call_id = frame.first + begin
             for item in items:
-                item.waiters.append(_each(call_id, done))
+                item.waiters.append(_each(call_id, frame.done))
                 call_id += item.count
-            self._queue(channel, items)
+            self._queue(frame.channel, items)
         except LocalError as error:
             if end - begin == 1:
-                done(Refusal(first + begin, error))
+                frame.done(Refusal(frame.first + begin, error))
                 return
             for index in range(begin, end):
-                self._queue_each(channel, batch, memos, index, index + 1, first, done)
+                self._queue_each(frame, index, index + 1)
 
     def _queue(self, channel: Channel, items: list[Queued]) -> None:
         """Raises LocalError; amounts in it are written as people write them."""
@@ -198,8 +207,9 @@ class PaymentDesk:
         channel = self._node.channel(message.channel_id)
         batch, memos = _sound(message)
         records, memos, old = self._new_ones(channel, batch, memos)
-        items = _with_ids(split_payments(channel, records, memos)) if records else []
+        items = split_payments(channel, records, memos) if records else []
         if items:
+            _learn_ids(items)
             self._queue(channel, items)
         answers = _Answers(message.call_id, items, len(old), done)
         if items:
@@ -261,11 +271,10 @@ def _sound(message: PayEach | PayMany) -> tuple[Batch, Memos]:
         raise LocalError(Reason.USAGE, error.text) from None
 
 
-def _with_ids(items: list[Queued]) -> list[Queued]:
-    """The items, each told the payment ids in it."""
+def _learn_ids(items: list[Queued]) -> None:
+    """Tell each item the payment ids in it."""
     for item in items:
         item.ids = tuple(payment_id for _, payment_id, _ in Batch(1, item.records, b"").ids())
-    return items
 
 
 def _each(call_id: int, done: EachDone) -> Waiter:

@@ -27,6 +27,9 @@ Check = Callable[[Any], bool]
 class Field:
     """How one field is checked and how it is turned to and from the wire's types."""
 
+    plain = True
+    """Whether the value is the same in Python and on the wire."""
+
     def __init__(self, check: Check, expected: str) -> None:
         self.check = check
         self.expected = expected
@@ -53,6 +56,8 @@ class Bounded(Field):
 class Nested(Field):
     """A record inside a record."""
 
+    plain = False
+
     def __init__(self, kind: type[Record]) -> None:
         super().__init__(lambda value: type(value) is list, f"the array {kind.__name__}")
         self.kind = kind
@@ -67,6 +72,8 @@ class Nested(Field):
 class Optional(Field):
     """nil or the inner field."""
 
+    plain = False
+
     def __init__(self, inner: Field) -> None:
         super().__init__(lambda value: True, f"nil or {inner.expected}")
         self.inner = inner
@@ -80,6 +87,8 @@ class Optional(Field):
 
 class Array(Field):
     """Between `least` and `most` values of the inner field; a tuple in Python."""
+
+    plain = False
 
     def __init__(self, inner: Field, most: int, least: int = 0) -> None:
         super().__init__(
@@ -176,9 +185,13 @@ class Record:
 
     __slots__ = ()
     _fields: ClassVar[tuple[tuple[str, Field], ...]] = ()
+    _checks: ClassVar[tuple[Check, ...]] = ()
+    """Of a record whose fields are all plain, as those of every payment are: empty for others."""
 
     def to_wire(self) -> list[Any]:
         """The positional array to encode (spec W-1)."""
+        if self._checks:
+            return [getattr(self, name) for name, _ in self._fields]
         return [field.dump(getattr(self, name)) for name, field in self._fields]
 
     @classmethod
@@ -186,7 +199,13 @@ class Record:
         """The record in a decoded array; raises RemoteError(MALFORMED)."""
         if len(values) != len(cls._fields):
             raise RemoteError(ErrorCode.MALFORMED, f"{cls.__name__} has {len(cls._fields)} fields, not {len(values)}")
-        return cls(
+        if cls._checks:
+            for check, value in zip(cls._checks, values, strict=True):
+                if not check(value):
+                    break
+            else:
+                return cls(*values)
+        return cls(  # field by field: nested ones are made, a wrong one is named
             *(
                 field.load(value, f"{cls.__name__}.{name}")
                 for (name, field), value in zip(cls._fields, values, strict=True)
@@ -212,6 +231,8 @@ def record(cls: type[_R]) -> type[_R]:
     made = dataclass(frozen=True, slots=True)(cls)
     hints = get_type_hints(made, include_extras=True)
     made._fields = tuple((f.name, _field_of(hints[f.name], f"{cls.__name__}.{f.name}")) for f in fields(made))  # type: ignore[arg-type]
+    if all(field.plain for _, field in made._fields):
+        made._checks = tuple(field.check for _, field in made._fields)
     return made
 
 
