@@ -67,12 +67,12 @@ class Settled:
 
 
 class Worker:
-    """A process that runs `benchmarks.worker`: `call` runs a function in it."""
+    """A process that obeys orders by `benchmarks.worker.serve`: `call` runs a function in it."""
 
     def __init__(self, child: demo.Child, address: str) -> None:
         self.child = child
         self.address = address
-        """Where its node listens: cp1...@host:port."""
+        """Where its node listens: cp1...@host:port; empty where it has none."""
         self._numbers = itertools.count(1)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
 
@@ -213,7 +213,7 @@ class Stage:
 
     async def node(self, name: str, home: Home) -> Worker:
         """A process in which the node of `home` is embedded."""
-        return await self._worker(name, "--home", str(home.path))
+        return await self.process(name, "benchmarks.worker", "--home", str(home.path))
 
     async def daemon(self, name: str, home: Home) -> Daemon:
         """A `channelpay run` on `home`; it may still be starting, clients wait for it."""
@@ -222,12 +222,13 @@ class Stage:
 
     async def client(self, name: str, home: Home) -> Worker:
         """A process with a client of the daemon that runs on `home`."""
-        return await self._worker(name, "--home", str(home.path), "--connect")
+        return await self.process(name, "benchmarks.worker", "--home", str(home.path), "--connect")
 
-    async def _worker(self, name: str, *arguments: str) -> Worker:
-        child = await self._processes.start(name, "benchmarks.worker", *arguments, pipes=True)
-        told = await child.first_line(START_LIMIT_S)
-        worker = Worker(child, told["listen"][0])
+    async def process(self, name: str, module: str, *arguments: str, limit_s: float = START_LIMIT_S) -> Worker:
+        """A process `python -m module` that ends in `benchmarks.worker.serve`; raises if it is not ready in time."""
+        child = await self._processes.start(name, module, *arguments, pipes=True)
+        told = await child.first_line(limit_s)
+        worker = Worker(child, next(iter(told["listen"]), ""))
         self._nursery.start_soon(worker.listen)
         return worker
 

@@ -79,13 +79,18 @@ async def _listening(node: channelpay.Client) -> list[str]:
     return list(status.listen)
 
 
-async def _serve(worker: Worker, lines: JsonLines) -> None:
+async def serve(worker: Any, listen: list[str]) -> None:
+    """Say that this process is ready and obey orders until stdin ends. `worker` is what functions are given first.
+
+    `listen`: the addresses of its nodes, if any; `stage.Worker.address` is the first of them.
+    """
+    _tell({"listen": listen})
     async with trio.open_nursery() as nursery:
-        async for order in lines:
+        async for order in JsonLines(trio.lowlevel.FdStream(os.dup(0))):
             nursery.start_soon(_obey, worker, order)
 
 
-async def _obey(worker: Worker, order: dict[str, Any]) -> None:
+async def _obey(worker: Any, order: dict[str, Any]) -> None:
     module, _, name = order["call"].partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
@@ -106,8 +111,7 @@ async def main(home: str, connect: bool) -> None:
     node: AbstractAsyncContextManager[channelpay.Client]
     node = channelpay.connect(home, wait_s=_DAEMON_WAIT_S) if connect else channelpay.Node(home)
     async with node as client, trio.open_nursery() as nursery:
-        _tell({"listen": await _listening(client)})
-        await _serve(Worker(client, not connect, nursery), JsonLines(trio.lowlevel.FdStream(os.dup(0))))
+        await serve(Worker(client, not connect, nursery), await _listening(client))
         nursery.cancel_scope.cancel()
 
 
