@@ -2,7 +2,7 @@
 
 A scenario is `async def run(stage: Stage, limits: Limits, size: Size) -> Result`:
 
-- `stage` (benchmarks.stage) makes homes, starts the ledger, daemons, processes with embedded nodes and clients, and ends
+- `stage` (benchmarks.stage) makes homes, starts the ledger, daemons, processes with embedded nodes and clients, ends
   them all. `await worker.call("benchmarks.scenarios.mine:function", x=1)` runs `async def function(worker, x)` in such
   a process, where `worker.node` is the client and `worker.engine` the embedded node's engine. All it takes and returns
   is JSON. `benchmarks.work` has the functions that most scenarios need, `benchmarks.pair` two nodes with a channel;
