@@ -6,13 +6,11 @@ Commits cannot be seen from outside a process; nothing else is different from `p
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
 import sys
 from typing import Any, Final
 
-from benchmarks.worker import peak_kib
+from benchmarks.used import used
 from channelpay import cli
 from channelpay.daemon import embedded
 from channelpay.store.node import NodeStore
@@ -29,13 +27,7 @@ class _SeenStore(NodeStore):
 
 
 def _tell(*_: object) -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    facts = {
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_kib": peak_kib(os.getpid()),
-        "commits": sum(store.commits for store in _OPENED),
-        "wire_bytes": 0,
-    }
+    facts = used(sum(store.commits for store in _OPENED))
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 

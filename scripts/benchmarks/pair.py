@@ -38,7 +38,7 @@ class Side:
         if self.daemon is None:
             return used
         node = await self.daemon.usage()
-        return Usage(used.cpu_s + node.cpu_s, max(used.peak_kib, node.peak_kib), node.commits, used.wire_bytes)
+        return Usage(used.cpu_s + node.cpu_s, max(used.peak_kib, node.peak_kib), node.commits, node.wire_bytes)
 
 
 @dataclass

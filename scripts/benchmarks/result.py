@@ -32,9 +32,10 @@ class Result:
     """The figures of one scenario; None: it has no such figure.
 
     `values` holds every mark of the scenario's row by its name, `ratio` among them. CPU in microseconds for each
-    payment, bytes inside TLS in both directions together, commits of both stores together, memory as the largest
-    peak of a process. `accounts` are counts of the same thing by different witnesses (payments `sent`, `received` and
-    `settled`), which must be equal. `extra` is whatever else is worth telling, as JSON.
+    payment; the bytes that TCP carried (whole TLS records) in both directions together; commits of both stores
+    together; memory as the largest peak of a process. `accounts` are counts of the same thing by different witnesses
+    (payments `sent`, `received` and `settled`), which must be equal. `extra` is whatever else is worth telling, as
+    JSON.
     """
 
     values: Mapping[str, float]

@@ -41,7 +41,7 @@ _RETRY_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What processes have used: CPU seconds (user and system), resident peak in KiB, commits, frame bytes sent."""
+    """What a process has used: CPU seconds (user and system), resident peak in KiB, commits, bytes sent by TCP."""
 
     cpu_s: float
     peak_kib: int
@@ -111,7 +111,7 @@ class Daemon:
     home: Home
 
     async def usage(self) -> Usage:
-        """What the daemon has used since it started; a client must have reached it. Clients ask for its bytes."""
+        """What the daemon has used since it started; a client must have reached it."""
         self.child.process.send_signal(signal.SIGUSR1)
         return Usage(**await anext(self.child.lines))
 

@@ -11,16 +11,15 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import sys
 import traceback
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 import channelpay
+from benchmarks.used import used
 from channelpay.daemon.main import set_up_logs
 from channelpay.home.config import Log
 from channelpay.services.demo.stage import JsonLines
@@ -52,24 +51,9 @@ class Worker:
         return commits
 
 
-async def usage(worker: Worker) -> dict[str, float]:
+async def usage(worker: Worker) -> dict[str, Any]:
     """What this process has used since it started: see `stage.Usage`."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peers = await worker.node.peers()
-    return {
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_kib": peak_kib(os.getpid()),
-        "commits": worker.commits,
-        "wire_bytes": sum(peer.sent_bytes for peer in peers),
-    }
-
-
-def peak_kib(pid: int) -> int:
-    """The most memory that a process ever had resident."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1])
-    return 0
+    return used(worker.commits)
 
 
 async def _listening(node: channelpay.Client) -> list[str]:
