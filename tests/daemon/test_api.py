@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
 from channelpay.channel.state import Phase
+from channelpay.daemon.outside import OUTSIDE
 from channelpay.errors import LocalError, Reason
 from channelpay.limits import MAX_ARRAY_ITEMS
 from channelpay.messages import control
@@ -111,8 +114,8 @@ async def test_a_silent_ledger_is_an_answer_too(tmp_path, autojump_clock):
         assert (await refused(a.api.call(control.Balance()))).reason is Reason.LEDGER_UNREACHABLE
 
 
-async def test_peers_and_their_traffic(tmp_path, autojump_clock, monkeypatch):
-    monkeypatch.setattr("channelpay.daemon.peers.time.time", lambda: 1234.5)
+async def test_peers_and_their_traffic(tmp_path, autojump_clock):
+    OUTSIDE.set(replace(OUTSIDE.get(), time=lambda: 1234.5))
     async with rigs(tmp_path, 1) as (a,):
         b = Rig(a.ledger, 2, tmp_path / "b", a.nursery)
         await b.join_ledger()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -15,6 +14,7 @@ from channelpay.daemon.api import Api, node_address
 from channelpay.daemon.control_server import ControlServer, bound
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
+from channelpay.daemon.outside import OUTSIDE, listen, random_bytes
 from channelpay.daemon.peers import Peers
 from channelpay.daemon.policy import policy_of
 from channelpay.errors import AmountError, ChannelpayError, ErrorCode, RemoteError
@@ -56,9 +56,10 @@ async def run(
         raise ChannelpayError(f"{home.config_file}: ledger.address is empty; a node needs a ledger: cpl1...@host:port")
     keyring = home.keyring()
     ledger_id = config.ledger.address.key
+    bind = OUTSIDE.get().control or bound
     failure: BaseException | None = None
     with _open_store(home, keyring, ledger_id) as store:
-        node = Node(keyring, ledger_id, policy_of(config, ()), os.urandom, trio.current_time())
+        node = Node(keyring, ledger_id, policy_of(config, ()), random_bytes, trio.current_time())
         _load(node, store)
         if restored:
             node.mark_restored()
@@ -69,7 +70,7 @@ async def run(
         try:
             async with trio.open_nursery() as nursery:
                 try:
-                    async with bound(home.control_socket) as control, _listening(config) as listeners:
+                    async with bind(home.control_socket) as control, _listening(config) as listeners:
                         await _start(nursery, engine, peers, ledger, api, control, listeners, config)
                         yield api
                         await _drain(engine)
@@ -88,9 +89,9 @@ async def run(
 @contextmanager
 def _open_store(home: Home, keyring: Keyring, ledger_id: bytes) -> Iterator[NodeStore]:
     if not home.node_db.exists():
-        create_node_store(home.node_db, keyring.identity.public, ledger_id)
+        create_node_store(home.node_db, keyring.identity.public, ledger_id, vfs=OUTSIDE.get().vfs)
         _log.warning("a new, empty store was made", path=str(home.node_db))
-    store = NodeStore(home.node_db, keyring.identity.public, ledger_id)
+    store = NodeStore(home.node_db, keyring.identity.public, ledger_id, vfs=OUTSIDE.get().vfs)
     try:
         yield store
     finally:
@@ -104,7 +105,7 @@ async def _listening(config: NodeConfig) -> AsyncIterator[list[trio.SocketListen
     try:
         for place in config.node.listen:
             try:
-                listeners += await trio.open_tcp_listeners(place.port, host=place.host)
+                listeners += await listen(place.port, place.host)
             except OSError as error:
                 raise OSError(error.errno, f"cannot listen at {place}: {error.strerror or error}") from error
         yield listeners

@@ -5,7 +5,6 @@ For the command line, tests and programs that hold money on a ledger; nodes have
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -14,6 +13,7 @@ import trio
 
 from channelpay.crypto import SigningKey, sha256, verify
 from channelpay.daemon.link import Link, LinkClosed, dial
+from channelpay.daemon.outside import random_bytes
 from channelpay.errors import BadSignature, ErrorCode, RemoteError
 from channelpay.keys import Address
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
@@ -94,7 +94,7 @@ class LedgerClient:
     # --- Underneath ------------------------------------------------------------------------
 
     def _sign(self, key: SigningKey, operation: Operation, valid_until: int) -> Request:
-        request_id = os.urandom(16)
+        request_id = random_bytes(16)
         blob = LedgerRequest(key.public, valid_until, operation).encode()
         return Request(request_id, blob, key.sign(request_bytes(self.ledger_id, request_id, blob)))
 

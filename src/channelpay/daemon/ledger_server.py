@@ -8,7 +8,6 @@ itself, so that what it sends is in order and without gaps; a commit only tells 
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,6 +18,8 @@ import trio
 
 from channelpay.crypto import SigningKey, sha256
 from channelpay.daemon.link import Link, serve
+from channelpay.daemon.outside import in_thread, wall_time
+from channelpay.daemon.outside import listen as open_listeners
 from channelpay.errors import ErrorCode, RemoteError, StoreFailed
 from channelpay.ledger.books import Books, Rules
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
@@ -49,7 +50,7 @@ _log = structlog.get_logger("channelpay.ledger")
 
 def wall_clock() -> int:
     """The system's time in whole seconds."""
-    return int(time.time())
+    return int(wall_time())
 
 
 class _Client:
@@ -204,7 +205,7 @@ class LedgerServer:
         if self._waiting:
             self._work.set()
         work = partial(self._execute, [admitted for _, admitted in batch], self._clock())
-        responses, concerned = await trio.to_thread.run_sync(self._store.commit, work)
+        responses, concerned = await in_thread(partial(self._store.commit, work))
         for (client, _), response in zip(batch, responses, strict=True):  # spec L-9: durable before answered
             client.answer(response)
         for account in concerned & self._news.keys():
@@ -251,7 +252,7 @@ async def serve_ledger(
     listen.
     """
     server = LedgerServer(store, Ledger(key, rules), clock, tick_s)
-    listeners = [listener for host, port in listen for listener in await trio.open_tcp_listeners(port, host=host)]
+    listeners = [listener for host, port in listen for listener in await open_listeners(port, host)]
     places = [_place(listener) for listener in listeners]
     try:
         async with trio.open_nursery() as nursery:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Final
 
 import structlog
@@ -12,6 +11,7 @@ from channelpay.crypto import SigningKey, sha256
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_client import check_response
 from channelpay.daemon.link import Link, LinkClosed, dial
+from channelpay.daemon.outside import jitter
 from channelpay.daemon.peers import Backoff
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.keys import Address
@@ -43,7 +43,7 @@ class LedgerStream:
 
     async def run(self) -> None:
         """Connect, converse, connect again; until cancelled."""
-        backoff = Backoff(random.Random())
+        backoff = Backoff(jitter())
         while True:
             began = None
             try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -340,7 +339,7 @@ async def dial(
         Side.CONNECTED,
         role,
         identity,
-        nonce=os.urandom(32),  # spec T-10
+        nonce=random_bytes(32),  # spec T-10
         certificate=certificate,
         expected=expected,
         ledger_ids=ledger_ids,
@@ -480,7 +479,7 @@ class _Server:
             Side.LISTENED,
             self.role,
             self.identity,
-            nonce=os.urandom(32),  # spec T-10
+            nonce=random_bytes(32),  # spec T-10
             certificate=self.certificate.der,
             ledger_ids=self.ledger_ids,
             agent=self.agent,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -14,6 +13,7 @@ from channelpay.channel.effects import Queued
 from channelpay.channel.payments import split_payments
 from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.engine import Engine, Waiter
+from channelpay.daemon.outside import wall_time
 from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.limits import (
     LEDGER_REQUEST_TIMEOUT_S,
@@ -349,7 +349,7 @@ def _check_amount(found: Found, amount: int) -> None:
 
 
 def _age_s(payment_id: bytes) -> float:
-    return time.time() - id_time_ms(payment_id) / 1000
+    return wall_time() - id_time_ms(payment_id) / 1000
 
 
 def _is_timely(payment_id: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import trio
 from channelpay.crypto import SigningKey
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.link import Link, LinkClosed, dial, serve
+from channelpay.daemon.outside import jitter, wall_time
 from channelpay.errors import AddressError, RemoteError
 from channelpay.keys import NODE_PREFIX, parse_address
 from channelpay.limits import RECONNECT_MAX_S, RECONNECT_MIN_S, RECONNECT_RESET_S
@@ -46,7 +46,7 @@ class Peers:
         self._ledger_id = ledger_id
         self._dialling: set[bytes] = set()
         self._waiting: dict[bytes, trio.Event] = {}  # peers in their back-off
-        self._jitter = random.Random()
+        self._jitter = jitter()
         self._since: dict[bytes, tuple[int, int]] = {}  # by peer: the connection's number and when it was made
 
     async def listen(
@@ -71,7 +71,7 @@ class Peers:
         number = engine.add_link(link)
         try:
             if node.connected(number, link.peer_id, link.initiated, trio.current_time()):
-                self._since[link.peer_id] = number, int(time.time())
+                self._since[link.peer_id] = number, int(wall_time())
             engine.wake()
             _log.info("peer connected", peer=link.peer_id.hex()[:16], dialled=link.initiated)
             while True:

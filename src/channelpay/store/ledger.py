@@ -325,13 +325,13 @@ class LedgerStore:
         self.books = SqlReadBooks(self._reading)
 
     @classmethod
-    def create(cls, path: Path, ledger_id: bytes, now: int) -> LedgerStore:
+    def create(cls, path: Path, ledger_id: bytes, now: int, *, vfs: str | None = None) -> LedgerStore:
         """A new, empty ledger in a file that must not exist; its clock begins at `now`."""
 
         def fill(database: Database) -> None:
             database.run("INSERT INTO ledger (one, ledger_id, clock) VALUES (1, ?, ?)", (ledger_id, now))
 
-        return cls(open_database(path, SCHEMA, create=fill))
+        return cls(open_database(path, SCHEMA, create=fill, vfs=vfs))
 
     @classmethod
     def open(cls, path: Path, ledger_id: bytes, *, vfs: str | None = None) -> LedgerStore:

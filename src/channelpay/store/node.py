@@ -90,7 +90,7 @@ class JournalRow(NamedTuple):
         return self.position + (self.size if self.kind == ENTRY_PAYMENTS else 1)
 
 
-def create_node_store(path: Path, node_id: bytes, ledger_id: bytes) -> None:
+def create_node_store(path: Path, node_id: bytes, ledger_id: bytes, *, vfs: str | None = None) -> None:
     """A new, empty store for this node on this ledger; raises StoreFailed if there is one."""
 
     def fill(database: Database) -> None:
@@ -99,7 +99,7 @@ def create_node_store(path: Path, node_id: bytes, ledger_id: bytes) -> None:
             "INSERT INTO meta VALUES (?, 0)", [("next_key_index",), ("ledger_number",), ("restored_until",)]
         )
 
-    open_database(path, SCHEMA, create=fill).close()
+    open_database(path, SCHEMA, create=fill, vfs=vfs).close()
 
 
 class NodeStore:
