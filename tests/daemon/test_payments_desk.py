@@ -18,7 +18,7 @@ NOW = 1_800_000_000
 
 @pytest.fixture(autouse=True)
 def _still_wall_clock(monkeypatch):
-    monkeypatch.setattr(desk.time, "time", lambda: float(NOW))
+    monkeypatch.setattr(desk, "wall_time", lambda: float(NOW))
 
 
 def new_id(n: int, at: float = NOW) -> bytes:

@@ -23,6 +23,7 @@ import trio
 
 from channelpay import __version__
 from channelpay.crypto import SigningKey
+from channelpay.daemon.outside import random_bytes
 from channelpay.daemon.tls import Certificate, client_context, fresh_certificate
 from channelpay.errors import ChannelpayError, ErrorCode, RemoteError
 from channelpay.limits import (
