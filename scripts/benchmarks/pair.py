@@ -63,6 +63,12 @@ class Pair:
             peer=self.payee.worker.address, deposit=f"{_DEPOSIT // 10**6} USD", max_batch=max_batch,
         )  # fmt: skip
 
+    async def open_others(self, count: int) -> None:
+        """Open so many more channels between the two; nobody pays on them."""
+        await self.payer.worker.call(
+            "benchmarks.work:open_channels", peer=self.payee.worker.address, deposit="1 USD", count=count
+        )
+
     async def endow(self, units: int) -> None:
         """Give party 1 something to pay with: one payment of so many units."""
         await self.payer.worker.call("benchmarks.work:pay_once", channel=self.channel, units=units)
@@ -138,11 +144,16 @@ class Pair:
 
 
 @asynccontextmanager
-async def open_pair(stage: Stage, *, daemons: bool = False, max_batch: int | None = None) -> AsyncIterator[Pair]:
-    """Two nodes, embedded each in a process or run by daemons with a client each, and an open channel."""
+async def open_pair(
+    stage: Stage, *, daemons: bool = False, max_batch: int | None = None, **settings: Any
+) -> AsyncIterator[Pair]:
+    """Two nodes, embedded each in a process or run by daemons with a client each, and an open channel.
+
+    `settings` are those of `Stage.make_home`.
+    """
     sides = []
     for name, money in (("payer", MONEY), ("payee", 0)):
-        home = await stage.make_home(name, money)
+        home = await stage.make_home(name, money, **settings)
         if daemons:
             daemon = await stage.daemon(f"{name}-node", home)
             sides.append(Side(await stage.client(name, home), daemon))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from benchmarks.limits import Limits
+from benchmarks.curves import Curve
+from benchmarks.limits import Limits, merged
 from benchmarks.result import FIGURES, BenchFailed, Result
 from benchmarks.table import BY_NAME, Mark, Row
 from channelpay.cli.show import print_pairs, print_table
+
+Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]
+"""Headers, rows, and those of the headers below which numbers stand."""
 
 BEGIN: Final = "<!-- scripts/bench writes from here -->"
 END: Final = "<!-- to here -->"
@@ -29,37 +34,51 @@ _HEADERS: Final = (
 _MARK_HEADERS: Final = ("name", "what is compared", "is", "floor", "goal", "reached")
 
 
+_POINT_HEADERS: Final = ("payments/s", "p50 ms", "p99 ms", "CPU us of both")
+
+
 @dataclass
 class Report:
-    """What a run has found so far. `failures`: why a scenario gave nothing, by its name."""
+    """What a run has found so far. `measured`: the limits before each scenario; `failures`: why one gave nothing."""
 
     machine: Mapping[str, str]
     versions: Mapping[str, str]
-    limits: Limits | None
-    results: dict[str, Result]
-    failures: dict[str, str]
+    measured: list[Limits] = field(default_factory=list)
+    results: dict[str, Result] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d", time.gmtime()))
+
+    @property
+    def limits(self) -> Limits | None:
+        """The medians of all that were measured."""
+        return merged(self.measured) if self.measured else None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         results = {name: result_json(BY_NAME[name], result) for name, result in self.results.items()}
+        failures = {name: {"error": why} for name, why in self.failures.items()}
         return {
+            "date": self.date,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
             "seconds": round(self.seconds, 1),
             "limits": self.limits.as_json() if self.limits else {},
-            "results": results | {name: {"error": why} for name, why in self.failures.items()},
+            "results": results | {name: why for name, why in failures.items() if name in BY_NAME},
+            "curves": {name: curve.as_json() for name, curve in self.curves.items()}
+            | {name: why for name, why in failures.items() if name not in BY_NAME},
         }
 
     def print(self) -> None:
         """For people, on stdout."""
         print_pairs([*self.machine.items(), *self.versions.items()])
-        print()
-        print_pairs(self._limit_rows())
-        print()
-        print_table(_capitals(_HEADERS), self._figure_rows(), right=_capitals(_HEADERS[1:9]))
-        print()
-        print_table(_capitals(_MARK_HEADERS), self._mark_rows(), right=_capitals(_MARK_HEADERS[2:5]))
+        for pairs in filter(None, [self._limit_rows()]):
+            print()
+            print_pairs(pairs)
+        for headers, rows, right in self._tables():
+            print()
+            print_table(_capitals(headers), rows, right=_capitals(right))
         print(f"\n{self.seconds:.0f} s in all")
         for name, why in self.failures.items():
             print(f"FAILED {name}: {why}")
@@ -69,20 +88,38 @@ class Report:
         about = "; ".join(f"{name} {value}" for name, value in (*self.machine.items(), *self.versions.items()))
         return "\n\n".join(
             [
-                f"{about}. The whole run took {self.seconds:.0f} s.",
+                f"{self.date}. {about}. The whole run took {self.seconds:.0f} s.",
+                *[f"{name} failed: {why}." for name, why in self.failures.items()],
                 _markdown(("limit of the machine", "is"), self._limit_rows()),
-                _markdown(_HEADERS, self._figure_rows()),
-                _markdown(_MARK_HEADERS, self._mark_rows()),
+                *[_markdown(headers, rows) for headers, rows, _ in self._tables()],
             ]
         )
 
-    def renew(self, file: Path) -> None:
-        """Write the tables into a chapter, in place of those that stand between its two markers."""
-        text = file.read_text("utf-8")
-        if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-            raise BenchFailed(f"{file} has no place for the tables: a line {BEGIN!r} and below it a line {END!r}")
-        before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-        file.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n\n{after}", "utf-8")
+    def summary(self) -> str:
+        """For the README: what was reached, in one table."""
+        about = f"{self.date}, {self.machine['cpu']}, {self.machine['cores']} cores, Python {self.versions['Python']}"
+        rows = [
+            [
+                name,
+                BY_NAME[name].measured,
+                number(result.payments_per_s),
+                number(result.p50_ms),
+                _compared(BY_NAME[name].marks[0], result),
+            ]
+            for name, result in self.results.items()
+        ]
+        return f"{about}:\n\n{_markdown(('name', 'what', 'per second', 'p50 ms', 'beside the limit'), rows)}"
+
+    def _tables(self) -> Iterator[Table]:
+        if self.results:
+            yield _HEADERS, list(self._figure_rows()), _HEADERS[1:9]
+            yield _MARK_HEADERS, list(self._mark_rows()), _MARK_HEADERS[2:5]
+        for curve in self.curves.values():
+            headers = (curve.x, *_POINT_HEADERS)
+            rows = [
+                [number(value) for value in (p.x, p.payments_per_s, p.p50_ms, p.p99_ms, p.cpu_us)] for p in curve.points
+            ]
+            yield headers, rows, headers
 
     def _limit_rows(self) -> list[tuple[str, str]]:
         found = self.limits.as_json() if self.limits else {}
@@ -95,9 +132,24 @@ class Report:
     def _mark_rows(self) -> Iterator[list[str]]:
         for name, result in self.results.items():
             for mark in BY_NAME[name].marks:
-                value, sign = result.values[mark.name], "<=" if mark.lower_is_better else ">="
-                bounds = [f"{sign} {number(bound)}" for bound in (mark.floor, mark.goal)]
+                value = result.values[mark.name]
+                bounds = [f"{_sign(mark)} {number(bound)}" for bound in (mark.floor, mark.goal)]
                 yield [name, mark.text, number(value), *bounds, _verdict(mark, value)]
+
+
+def renew(file: Path, found: str) -> None:
+    """Write what was found into a file, in place of what stands between its two markers; see `check_place`."""
+    check_place(file)
+    text = file.read_text("utf-8")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    file.write_text(f"{before}{BEGIN}\n\n{found}\n\n{after}", "utf-8")
+
+
+def check_place(file: Path) -> None:
+    """Raises BenchFailed unless the file has both markers, once and in order."""
+    text = file.read_text("utf-8") if file.is_file() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
+        raise BenchFailed(f"{file} has no place for the tables: a line {BEGIN!r} and below it a line {END!r}")
 
 
 def result_json(row: Row, result: Result) -> dict[str, Any]:
@@ -138,6 +190,14 @@ def _verdict(mark: Mark, value: float) -> str:
     return "floor" if mark.reaches(value, mark.floor) else "NO"
 
 
+def _sign(mark: Mark) -> str:
+    return "<=" if mark.lower_is_better else ">="
+
+
+def _compared(mark: Mark, result: Result) -> str:
+    return f"{number(result.values[mark.name])} (goal {_sign(mark)} {number(mark.goal)})"
+
+
 def number(value: float | None) -> str:
     """Three digits that count, or all of a whole number's; nothing for what was not measured."""
     if value is None:
@@ -153,6 +213,6 @@ def _capitals(headers: Sequence[str]) -> list[str]:
     return [header.upper() for header in headers]
 
 
-def _markdown(headers: Sequence[str], rows: Iterator[list[str]] | list[tuple[str, str]]) -> str:
+def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -74,6 +74,7 @@ class Worker:
         self.address = address
         """Where its node listens: cp1...@host:port; empty where it has none."""
         self._numbers = itertools.count(1)
+        self._sending = trio.Lock()
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
 
     @property
@@ -87,7 +88,8 @@ class Worker:
         self._waiting[number] = send
         assert self.child.process.stdin is not None
         line = json.dumps({"id": number, "call": function, "arguments": arguments})
-        await self.child.process.stdin.send_all(line.encode() + b"\n")
+        async with self._sending:
+            await self.child.process.stdin.send_all(line.encode() + b"\n")
         answer = await receive.receive()
         if "error" in answer:
             raise BenchFailed(f"{function} in {self.child.name}: {answer['error']}")

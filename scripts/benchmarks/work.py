@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import trio
@@ -22,6 +24,21 @@ async def open_channel(
     """Open a channel and give its id."""
     channel = await worker.node.open_channel(peer, deposit, window_s=window_s, max_batch=max_batch, one_way=one_way)
     return str(channel)
+
+
+async def open_channels(worker: Worker, peer: str, deposit: str, count: int, at_once: int = 32) -> list[str]:
+    """Open so many channels with one peer, some at once; their ids."""
+    found: list[str] = []
+    left = iter(range(count))
+
+    async def one() -> None:
+        for _ in left:
+            found.append(await open_channel(worker, peer, deposit))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(at_once):
+            nursery.start_soon(one)
+    return found
 
 
 async def close_channel(worker: Worker, channel: str) -> str:
@@ -62,44 +79,62 @@ async def pay_once(worker: Worker, channel: str, units: int) -> None:
     await worker.node.pay(bytes.fromhex(channel), units)
 
 
-async def pay(worker: Worker, channel: str, tasks: int, seconds: float) -> dict[str, float]:
-    """`tasks` tasks, each awaiting one pay() after another of one unit, for so long."""
+async def pay(
+    worker: Worker, channel: str, tasks: int, seconds: float = math.inf, payments: int | None = None
+) -> dict[str, float]:
+    """`tasks` tasks, each awaiting one pay() after another of one unit: for so long, or until so many are made."""
     tally, node, channel_id = Tally(), worker.node, bytes.fromhex(channel)
-    end = tally.began + seconds
+    end, turns = tally.began + seconds, _turns(payments)
 
     async def one() -> None:
         add, clock, made = tally.latencies.append, time.perf_counter, 0
         before = clock()
-        while before < end:
+        for _ in turns:
             await node.pay(channel_id, 1)
             after = clock()
             add(after - before)
             before = after
             made += 1
+            if after >= end:
+                break
         tally.payments += made
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(tasks):
-            nursery.start_soon(one)
+    await _at_once(tasks, one)
     return tally.told()
 
 
-async def pay_many(worker: Worker, channel: str, tasks: int, many: int, seconds: float) -> dict[str, float]:
-    """`tasks` tasks, each awaiting one pay_many() of `many` payments of one unit after another, for so long."""
+async def pay_many(
+    worker: Worker, channel: str, tasks: int, many: int, seconds: float = math.inf, payments: int | None = None
+) -> dict[str, float]:
+    """`tasks` tasks, each awaiting one pay_many() of `many` payments of one unit after another: for so long, or
+    until so many are made, to the next multiple of `many`. A latency is that of a call."""
     tally, node, channel_id = Tally(), worker.node, bytes.fromhex(channel)
-    end = tally.began + seconds
+    end, turns = tally.began + seconds, _turns(payments and -(-payments // many))
     orders = [1] * many
 
     async def one() -> None:
-        while (before := time.perf_counter()) < end:
+        for _ in turns:
+            before = time.perf_counter()
             paid = await node.pay_many(channel_id, orders)
-            tally.latencies.append(time.perf_counter() - before)
+            after = time.perf_counter()
+            tally.latencies.append(after - before)
             tally.payments += paid.count
+            if after >= end:
+                break
 
+    await _at_once(tasks, one)
+    return tally.told()
+
+
+def _turns(count: int | None) -> Iterator[None]:
+    """What tasks take a turn from before each call, so that they make `count` in all; None: without end."""
+    return itertools.repeat(None) if count is None else itertools.repeat(None, count)
+
+
+async def _at_once(tasks: int, one: Callable[[], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(tasks):
             nursery.start_soon(one)
-    return tally.told()
 
 
 # --- Being paid --------------------------------------------------------------------------------

@@ -10,13 +10,17 @@ import subprocess
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import trio
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
-SCENARIOS = sorted(file.stem.replace("_", "-") for file in (SCRIPTS / "benchmarks" / "scenarios").glob("[a-z]*.py"))
+NAMES = ["alone", "each", "awaited", "daemon", "bulk", "both", "fan-in", "idle", "restart", "disk", "ledger"]
+PLANNED = {
+    name for name in NAMES if not (SCRIPTS / "benchmarks" / "scenarios" / f"{name.replace('-', '_')}.py").exists()
+}
 WITH_PAYMENTS = {"alone", "each", "awaited", "daemon", "bulk", "both"}
 
 
@@ -57,91 +61,95 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
+def chapters(top: Path) -> None:
+    """A directory in which a run may write what it has found."""
+    report = of("report")
+    (top / "spec").mkdir(parents=True)
+    for file in ("spec/16-performance.md", "README.md"):
+        (top / file).write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+
+
 # --- The scenarios -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_runs_small_and_accounts_for_every_payment(name: str, place: Path) -> None:
-    done = bench(name, "--small", "--json", "--directory", str(place))
-    assert done.returncode == 0, done.stderr
+def test_everything_runs_small_accounts_for_every_payment_and_is_written_down(place: Path) -> None:
+    chapters(place / "top")
+    (place / "stores").mkdir()
+    names = [name for name in NAMES if name not in PLANNED]
+    done = bench("--small", "--json", "--directory", str(place / "stores"), "--write", str(place / "top"))
+    assert done.returncode == bool(PLANNED), done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert all(value > 0 for value in told["limits"].values())
-    (result,) = told["results"].values()
+    assert {name: why for name, why in told["results"].items() if "error" in why}.keys() == PLANNED, done.stderr
+    for name in names:
+        check_result(name, told["results"][name])
+    for curve in told["curves"].values():
+        assert len(curve["points"]) >= 2
+        assert all(value > 0 for point in curve["points"] for value in point.values())
+    assert (list((place / "stores").iterdir()), processes_of(place)) == ([], [])
+    check_written(place / "top", names)
+
+
+def check_result(name: str, result: dict[str, Any]) -> None:
+    """All that is said of every scenario, and that its witnesses agree."""
     row = of("table").BY_NAME[name]
     assert [mark["name"] for mark in result["marks"]] == [mark.name for mark in row.marks]
-    assert (result["ratio"], result["floor"], result["goal"]) == (
-        result["marks"][0]["value"], row.marks[0].floor, row.marks[0].goal,
-    )  # fmt: skip
+    first = result["marks"][0]["value"], row.marks[0].floor, row.marks[0].goal
+    assert (result["ratio"], result["floor"], result["goal"]) == first
+    assert {type(result["met"]), type(result["goal_met"])} == {bool}
     assert result["topology"]
-    assert len(set(result["accounts"].values())) <= 1
+    assert len(set(result["accounts"].values())) == 1, name
+    assert min(result["accounts"].values()) > 0, name
     if name in WITH_PAYMENTS:
         assert result["accounts"].keys() == {"sent", "received", "settled"}
-        assert result["accounts"]["sent"] > 0
-        assert all(result[figure] > 0 for figure in of("result").FIGURES)
-    assert (list(place.iterdir()), processes_of(place)) == ([], [])
+        assert all(result[figure] > 0 for figure in of("result").FIGURES), name
 
 
-def test_several_scenarios_are_told_in_the_order_of_the_table_and_a_chapter_is_renewed(place: Path) -> None:
+def check_written(top: Path, names: list[str]) -> None:
     report = of("report")
-    chapter = place / "chapter.md"
-    chapter.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    done = bench("awaited", "alone", "--small", "--directory", str(place), "--markdown", str(chapter))
+    for file in ("spec/16-performance.md", "README.md"):
+        text = (top / file).read_text()
+        assert text.startswith(f"before\n{report.BEGIN}\n\n")
+        assert text.endswith(f"\n\n{report.END}\nafter\n")
+        assert "old\n" not in text
+        first = [line.split()[1] for line in text.splitlines() if line.startswith("| ")]
+        assert [name for name in dict.fromkeys(first) if name in names] == names
+    drawn = ElementTree.parse(top / "spec" / "performance.svg").getroot()
+    assert len(drawn) == len(of("plot")._CHARTS)
+
+
+def test_tables_for_people_and_a_plot(place: Path) -> None:
+    done = bench("batch", "alone", "--small", "--directory", str(place), "--plot", str(place / "batch.svg"))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "measuring alone\nmeasuring awaited\n"
-    assert "Ed25519 signatures made" in done.stdout
-    text = chapter.read_text()
-    assert text.startswith(f"before\n{report.BEGIN}\n")
-    assert text.endswith(f"{report.END}\nafter\n")
-    assert "old" not in text
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("| ") and "processes, " in line] == [
-        "alone", "awaited",
-    ]  # fmt: skip
+    assert done.stderr == "measuring alone\nmeasuring batch\n"
+    for words in ("Ed25519 signatures made", "PAYMENTS/S", "PAYMENTS IN EACH CALL", "alone", "2 processes"):
+        assert words in done.stdout
+    assert len(ElementTree.parse(place / "batch.svg").getroot()) == 2
 
 
 # --- The accounting notices --------------------------------------------------------------------
 
 
-async def play(place: Path, spoil: Any) -> dict[str, int]:
-    """A pair with some payments, spoilt in some way before its accounts are compared."""
-    pair_of, size = of("pair"), of("result").Size(small=True)
+async def test_payments_that_are_lost_or_invented_are_noticed(place: Path, monkeypatch: Any) -> None:
+    failed, pair_of, size = of("result").BenchFailed, of("pair"), of("result").Size(small=True)
+    monkeypatch.setattr(pair_of, "_READ_LIMIT_S", 0.2)
     async with of("stage").open_stage(place, size) as stage, pair_of.open_pair(stage) as pair:
-        await pair.round((pair_of.PAY, {"tasks": 2, "seconds": 0.05}))
-        spoil(pair)
-        accounts: dict[str, int] = await pair.settle()
-        return accounts
+        await pair.round((pair_of.PAY, {"tasks": 2, "payments": 20}))
+        assert pair.payer.paid == 20
+        for extra in (1, -1):
+            pair.payer.paid += extra
+            with pytest.raises(failed, match="received"):
+                await pair.settle()
+            pair.payer.paid -= extra
 
-
-def failure(group: pytest.ExceptionInfo[BaseException]) -> str:
-    error: BaseException = group.value
-    while isinstance(error, BaseExceptionGroup):
-        (error,) = error.exceptions
-    assert type(error).__name__ == "BenchFailed"
-    return str(error)
-
-
-@pytest.mark.parametrize("extra", [1, -1])
-async def test_a_payment_that_was_lost_or_invented_is_noticed(place: Path, extra: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr(of("pair"), "_READ_LIMIT_S", 0.2)
-
-    def spoil(pair: Any) -> None:
-        pair.payer.paid += extra
-
-    with pytest.raises(BaseException) as caught:
-        await play(place, spoil)
-    assert "received" in failure(caught)
-
-
-async def test_another_settlement_than_what_was_paid_is_noticed(place: Path) -> None:
-    def spoil(pair: Any) -> None:
         async def believe() -> list[int]:
-            return [0, 0]
+            return [20, 0]
 
         pair.all_received = believe
         pair.payer.units += 1
-
-    with pytest.raises(BaseException) as caught:
-        await play(place, spoil)
-    assert "the ledger settled" in failure(caught)
+        with pytest.raises(failed, match="the ledger settled"):
+            await pair.settle()
+        pair.payer.units -= 1
 
 
 def test_numbers_that_should_be_the_same_and_are_not_fail_the_scenario() -> None:
@@ -151,27 +159,52 @@ def test_numbers_that_should_be_the_same_and_are_not_fail_the_scenario() -> None
         result.Result({"ratio": 1.0}, accounts={"sent": 2, "received": 1}).check("alone")
 
 
-async def test_a_scenario_that_fails_is_told_with_exit_code_1(place: Path, monkeypatch: Any, capsys: Any) -> None:
+async def test_a_scenario_that_fails_or_hangs_is_told_with_exit_code_1(
+    place: Path, monkeypatch: Any, capsys: Any
+) -> None:
     async def wrong(*_: object) -> Any:
         return of("result").Result({"ratio": 1.0}, accounts={"sent": 2, "settled": 1})
 
-    monkeypatch.setitem(__import__("sys").modules, "benchmarks.scenarios.alone", SimpleNamespace(run=wrong))
-    run = of("run")
-    report, code = await run.play(run.Plan(["alone"], of("result").Size(small=True), place, quiet=True))
+    async def hung(*_: object) -> Any:
+        await trio.sleep_forever()
+
+    run, modules = of("run"), __import__("sys").modules
+    monkeypatch.setattr(run, "LIMIT_S", 2.0)
+    monkeypatch.setitem(modules, "benchmarks.scenarios.alone", SimpleNamespace(run=wrong))
+    monkeypatch.setitem(modules, "benchmarks.scenarios.each", SimpleNamespace(run=hung))
+    report, code = await run.play(run.Plan(["each", "alone"], of("result").Size(small=True), place, quiet=True))
     assert code == 1
-    assert "accounting is wrong" in report.as_json()["results"]["alone"]["error"]
+    told = report.as_json()["results"]
+    assert "longer than 2 s" in told["each"]["error"]
+    assert "accounting is wrong" in told["alone"]["error"]
     assert "accounting is wrong" in capsys.readouterr().err
+    assert "each failed: it took longer" in report.markdown()
 
 
 # --- Around them -------------------------------------------------------------------------------
 
 
-def test_an_unknown_name_and_a_directory_in_memory_are_wrong_usage(place: Path, monkeypatch: Any) -> None:
-    done = bench("alnoe")
-    assert done.returncode == 2
-    assert "no scenario alnoe" in done.stderr
-    done = bench("alone", "--directory", str(place / "absent"))
-    assert (done.returncode, done.stdout) == (2, "")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["alnoe"], "no scenario alnoe"),
+        (["alone", "--directory", "absent"], "is no directory"),
+        (["alone", "--plot", "absent/plot.svg"], "no directory absent"),
+        (["alone", "--write", "."], "for a full run"),
+        (["--write", "absent"], "no place for the tables"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_measured(
+    arguments: list[str], said: str, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scripts/bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        of("__main__").main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_system_in_memory_is_told_from_a_disk(place: Path, monkeypatch: Any) -> None:
     environment = of("environment")
     assert environment.file_system(Path("/proc/self")) == "proc"
     monkeypatch.setattr(environment, "_IN_MEMORY", ("proc",))
@@ -181,7 +214,7 @@ def test_an_unknown_name_and_a_directory_in_memory_are_wrong_usage(place: Path, 
 
 async def test_a_signal_ends_every_process(place: Path) -> None:
     process = await trio.lowlevel.open_process(
-        [str(SCRIPTS / "bench"), "awaited", "--directory", str(place)], stdout=subprocess.PIPE
+        [str(SCRIPTS / "bench"), *WITH_PAYMENTS, "--small", "--directory", str(place)], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     while len(processes_of(place)) < 4:  # the benchmark itself, a ledger and two nodes
@@ -197,9 +230,7 @@ async def test_a_signal_ends_every_process(place: Path) -> None:
 
 def test_the_table_is_that_of_the_chapter() -> None:
     rows = of("table").ROWS
-    assert [row.name for row in rows] == [
-        "alone", "each", "awaited", "daemon", "bulk", "both", "fan-in", "idle", "restart", "disk", "ledger",
-    ]  # fmt: skip
+    assert [row.name for row in rows] == NAMES
     for row in rows:
         for mark in row.marks:
             assert mark.reaches(mark.floor, mark.floor)
@@ -234,13 +265,21 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 
 def test_a_chapter_without_its_two_marks_is_left_alone(tmp_path: Path) -> None:
     report = of("report")
-    found = report.Report({}, {}, None, {}, {})
     for text in ("none", report.BEGIN, f"{report.END}\n{report.BEGIN}", f"{report.BEGIN}\n" * 2 + report.END):
         file = tmp_path / "chapter.md"
         file.write_text(text)
         with pytest.raises(of("result").BenchFailed, match="no place for the tables"):
-            found.renew(file)
+            report.renew(file, "new")
         assert file.read_text() == text
+
+
+def test_steps_of_a_logarithmic_axis_reach_beyond_the_values() -> None:
+    steps = of("plot")._steps
+    assert steps(0.3, 4.0) == [0.2, 0.5, 1, 2, 5]
+    assert steps(1.0, 10.0) == [1, 2, 5, 10]
+    assert [of("plot")._short(count) for count in (1, 512, 1000, 1024, 10_999, 10**7)] == [
+        "1", "512", "1k", "1024", "11k", "10M",
+    ]  # fmt: skip
 
 
 def test_medians_and_percentiles() -> None:
