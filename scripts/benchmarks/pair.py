@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -88,13 +89,8 @@ class Pair:
     async def round(self, payer: Order | None, payee: Order | None = None) -> dict[str, float]:
         """Run orders on both sides at once; the figures of a Result, read when all was read by its payee."""
         before = [await side.usage() for side in self.sides]
-        answers = await both(
-            *[
-                (lambda side=side, order=order: self._pay(side, order))  # type: ignore[misc]
-                for side, order in zip(self.sides, (payer, payee), strict=True)
-                if order is not None
-            ]
-        )
+        orders = zip(self.sides, (payer, payee), strict=True)
+        answers = await both(*[partial(self._pay, side, order) for side, order in orders if order is not None])
         await self.all_received()
         used = [(await side.usage()).since(b) for side, b in zip(self.sides, before, strict=True)]
         payments = sum(answer["payments"] for answer in answers)
@@ -151,15 +147,16 @@ async def open_pair(
 
     `settings` are those of `Stage.make_home`.
     """
-    sides = []
-    for name, money in (("payer", MONEY), ("payee", 0)):
+
+    async def side(name: str, money: int) -> Side:
         home = await stage.make_home(name, money, **settings)
-        if daemons:
-            daemon = await stage.daemon(f"{name}-node", home)
-            sides.append(Side(await stage.client(name, home), daemon))
-        else:
-            sides.append(Side(await stage.node(name, home)))
-    pair = Pair(stage, *sides)
+        if not daemons:
+            return Side(await stage.node(name, home))
+        daemon = await stage.daemon(f"{name}-node", home)
+        return Side(await stage.client(name, home), daemon)
+
+    await stage.ledger_address()
+    pair = Pair(stage, *await both(partial(side, "payer", MONEY), partial(side, "payee", 0)))
     await pair.open(max_batch)
     yield pair
 
