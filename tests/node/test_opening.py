@@ -8,6 +8,7 @@ import pytest
 
 from channelpay.errors import ErrorCode, LocalError, Reason
 from channelpay.limits import ANSWER_TIMEOUT_S, MAX_MAX_UNACKED, MAX_REQUEST_LIFE_S
+from channelpay.messages import ledger as ops
 from channelpay.messages.peer import Accept, Error, Funded, Open, Ready
 from channelpay.node.policy import AssetPolicy, Policy
 from channelpay.node.ready import OpenAccepted, OpenFailed
@@ -288,6 +289,27 @@ def test_an_opening_that_the_ledger_did_not_answer_is_asked_again_once(tmp_path)
     assert b.channel().phase is Phase.OPEN
     assert a.store.requests() == []
     assert world.ledger.balance(a.keys.account.public) == 10_000 - DEPOSIT
+
+
+def test_a_reading_that_overtakes_the_opening_after_a_restart_gives_nothing_up(tmp_path):
+    world, a, b = pair(tmp_path)
+    offer(world, a, b)
+    a.turn()
+    world.deliver(b)
+    b.turn()
+    world.deliver(a)
+    a.turn()
+    a.crash()
+    a.restart()
+    world.connect(a, b)
+    a.turn()
+    late = a.requests.popleft()
+    assert isinstance(ops.LedgerRequest.decode(late.blob).operation, ops.OpenChannel)
+    world.settle()  # the ledger answers other requests first: it does not know the channel yet
+    assert a.channel().phase is Phase.ACCEPTED
+    a.requests.append(late)
+    world.settle()
+    assert (a.channel().phase, b.channel().phase) == (Phase.OPEN, Phase.OPEN)
 
 
 # --- Interruptions -----------------------------------------------------------------------------

@@ -107,6 +107,14 @@ def _terms(ledger_id: bytes, offer: Open, key1: bytes, account1: bytes) -> Chann
     )
 
 
+def opened_by(ledger_id: bytes, op: OpenChannel) -> bytes:
+    """The id of the channel that a request opens."""
+    return ChannelTerms(
+        ledger_id, op.asset_id, op.key0, op.key1, op.account0, op.account1, op.open_nonce, op.flags, op.window_s,
+        op.max_batch,
+    ).channel_id()  # fmt: skip
+
+
 def check_keys(offer: Open | Accept) -> None:
     """Raises RemoteError(KEY_REFUSED) for keys that nobody may use (spec S-3)."""
     try:
