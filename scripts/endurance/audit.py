@@ -47,7 +47,7 @@ class Said:
 
     @classmethod
     def read(cls, place: Path) -> Said:
-        """What stands in the journals at `place`."""
+        """What stands in the two journals at `place`."""
         said = cls()
         for what, *rest in read_journal(place.with_suffix(".paid")):
             said._take(what, rest)
@@ -101,14 +101,11 @@ class Findings:
     """Payments that a dispute paid out before they arrived: the payee has the money, and an entry that says so."""
 
 
-def judge(world: World, journals: dict[str, Path], money: int) -> Findings:
+def judge(world: World, money: int) -> Findings:
     """Everything after a run in which each node began with `money` units and every channel should be settled."""
     found = Findings()
     with ExitStack() as stack:
-        parties = {
-            node.keys.account.public: stack.enter_context(_open_party(world, node, journals[node.name]))
-            for node in world.nodes
-        }
+        parties = {node.keys.account.public: stack.enter_context(_open_party(world, node)) for node in world.nodes}
         rows = _check_books(world, parties, money, found)
         for row in rows:
             _Settlement(row, (parties[row.account0], parties[row.account1]), found.counters).check()
@@ -119,12 +116,12 @@ def judge(world: World, journals: dict[str, Path], money: int) -> Findings:
 
 
 @contextmanager
-def _open_party(world: World, node: Daemon, journal: Path) -> Iterator[Party]:
+def _open_party(world: World, node: Daemon) -> Iterator[Party]:
     keys = node.keys
     store = NodeStore(node.home.node_db, keys.identity.public, world.ledger.keys.identity.public)
     try:
         channels = {c.channel_id: c for c in store.channels(keys)}
-        yield Party(node, store, channels, Said.read(journal), _gaps(store))
+        yield Party(node, store, channels, Said.read(world.journal_of(node)), _gaps(store))
     finally:
         store.close()
 

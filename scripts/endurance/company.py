@@ -51,7 +51,7 @@ class Company:
         self.services = [
             Employed(
                 node,
-                world.directory / f"service-{node.name}",
+                world.journal_of(node),
                 seed * 100 + index,
                 [str(world.address_of(nodes[(index + 1) % len(nodes)]))],
             )

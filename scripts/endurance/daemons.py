@@ -93,6 +93,10 @@ class World:
         """Where a node listens."""
         return Address(NODE_PREFIX, node.keys.identity.public, "127.0.0.1", node.port)
 
+    def journal_of(self, node: Daemon) -> Path:
+        """Where the service of a node writes: this name with a suffix for each of its journals."""
+        return self.directory / f"service-{node.name}"
+
     async def begin(self, money: int) -> None:
         """Start everything; every node owns `money` units."""
         await self.start(self.ledger)

@@ -33,6 +33,7 @@ from endurance.results import read_rounds, sums, write_rounds
 RESULTS: Final = Path(__file__).resolve().parents[2] / "spec" / "results" / "torture.json"
 ABOUT: Final = "Rounds of scripts/torture: what was killed, what was done meanwhile, and the seven counters."
 KILLS_A_ROUND: Final = 30
+NAMES: Final = ("a", "b", "c")
 MONEY: Final = 10**12
 WINDOW_S: Final = 30
 """Longer than a killed daemon is ever away, so that it must answer every close."""
@@ -46,24 +47,30 @@ _MOST_PAYMENTS: Final = 400
 class Round:
     """One round in a directory of its own."""
 
-    def __init__(self, directory: Path, seed: int, kills: int) -> None:
+    def __init__(
+        self, directory: Path, seed: int, kills: int, window_s: int = WINDOW_S, load: Load | None = None
+    ) -> None:
         self.directory = directory
         self.seed = seed
         self.kills = kills
+        self.window_s = window_s
+        self.load = load or Load()
         self.chance = random.Random(seed)
         self.killed: Counter[str] = Counter()
+        self.world: World | None = None
 
     async def play(self) -> dict[str, Any]:
         """What is added to the results; raises EnduranceFailed or DemoFailed if the round cannot be played."""
         begun = time.monotonic()
         async with trio.open_nursery() as nursery:
-            async with open_world(self.directory, ("a", "b", "c"), WINDOW_S) as world:
-                company = Company(world, nursery, self.seed, Load())
+            async with open_world(self.directory, NAMES, self.window_s) as world:
+                self.world = world
+                company = Company(world, nursery, self.seed, self.load)
                 await self._rage(world, company)
                 in_time = await self._heal(company)
                 actions = sum((Counter(service.actions) for service in company.services), Counter[str]())
             nursery.cancel_scope.cancel()
-        found = judge(world, {service.node.name: service.journal for service in company.services}, MONEY)
+        found = judge(world, MONEY)
         for order in (order for order, done in in_time.items() if not done):
             found.counters.count("unresolved", f"the services did not get done with '{order}' in time")
         return self._report(found, actions, time.monotonic() - begun)
