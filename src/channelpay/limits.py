@@ -45,11 +45,46 @@ MAX_MEMOS_BYTES: Final = 16 * 1024
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From accept to AUTH, one deadline for all of it: a slow stranger costs ten seconds."""
 
-MAX_PENDING_HANDSHAKES: Final = 64
+ADDRESS_HANDSHAKES_PER_S: Final = 20
+ADDRESS_HANDSHAKE_BURST: Final = 100
+"""Handshakes that one address may begin: those of a hundred peers behind one router at once, then twenty a second,
+which cost a twentieth of a core (1 to 2 ms each)."""
+
+HANDSHAKES_PER_S: Final = 100
+HANDSHAKE_BURST: Final = 256
+"""Handshakes that all addresses together may begin: a fifth of a core at most, the rest stays with those who pay. Ten
+thousand peers that come back after a restart are in within three minutes, in a third of the shortest window that a
+node accepts by default (spec T-29)."""
+
+HANDSHAKE_RESERVE: Final = 0.25
+"""Part of the common burst that only addresses of peers with a channel may use: strangers cannot keep them out."""
+
+MAX_ADMISSION_ADDRESSES: Final = 16_384
+"""Addresses whose rate is remembered, 4 MiB of them; the longest silent is forgotten first and is then a new one, whom
+the common rate bounds."""
+
+MAX_PENDING_HANDSHAKES: Final = 512
 MAX_PENDING_PER_ADDRESS: Final = 16
-"""Strangers at one time, in all and from one address."""
+"""Strangers at one time, in all and from one address: 512 half-done handshakes are about 50 MiB."""
+
+HANDSHAKE_GRACE_S: Final = 2.0
+"""A stranger has this long for itself; after it, and when all places are taken, it makes room for the next one. An
+honest handshake is five round trips: more than enough to the other side of the world. 512 places turn over every
+two seconds faster than HANDSHAKES_PER_S fills them, so silent strangers never keep the others out."""
 
 MAX_CONNECTIONS: Final = 16_384
+MAX_GUESTS: Final = 1024
+MAX_GUESTS_PER_ADDRESS: Final = 256
+"""Authenticated connections of peers that have no channel here, in all and from one address: a key costs a stranger
+nothing, a connection costs us 50 KiB and a descriptor."""
+
+DESCRIPTOR_RESERVE: Final = 128
+"""File descriptors that connections leave to stores, logs, and the owner's own socket."""
+
+LOG_LINES_PER_S: Final = 1
+LOG_BURST: Final = 20
+"""Lines about strangers: enough to see what happens, too few to fill a disk (20 MB a day)."""
+
 PING_INTERVAL_S: Final = 15.0
 PING_TIMEOUT_S: Final = 30.0
 """A silent peer is dropped after this; below any sensible dispute window."""

@@ -17,12 +17,14 @@ from channelpay.crypto import SigningKey
 from channelpay.daemon import tls
 from channelpay.daemon.link import Handler, Link, LinkClosed, _address, dial, open_link, serve
 from channelpay.errors import ErrorCode, RemoteError
+from channelpay.home.config import Admission
 from channelpay.messages.peer import Error, Funded, Hello, Message, Pay, Ping, Role, Shutdown
 from channelpay.session import Session, Side
 
 ALICE = SigningKey(b"a" * 32)
 BOB = SigningKey(b"b" * 32)
 MALLORY = SigningKey(b"m" * 32)
+CAROL = SigningKey(b"c" * 32)
 ID = b"\x07" * 32
 CERTIFICATE = b"the channel binding of a memory stream"
 HOST = "127.0.0.1"
@@ -670,7 +672,7 @@ async def test_strangers_have_one_deadline(
 
 async def test_caps_on_strangers(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     door = MemoryListener()
-    await nursery.start(partial(serve, [door], BOB, Role.NODE, (), echo, max_pending=3))
+    await nursery.start(partial(serve, [door], BOB, Role.NODE, (), echo, admission=Admission(pending=3)))
     waiting = [door.connect() for _ in range(3)]
     assert await door.connect().receive_some(10) == b""  # refused at once
     assert trio.current_time() == 0
@@ -686,7 +688,7 @@ async def test_caps_on_strangers(nursery: trio.Nursery, autojump_clock: trio.tes
 
 
 async def test_one_address_does_not_take_all_places(nursery: trio.Nursery) -> None:
-    port = await start(nursery, max_pending_per_address=2)
+    port = await start(nursery, admission=Admission(address_pending=2))
     silent = [await trio.open_tcp_stream(HOST, port) for _ in range(2)]
     with trio.fail_after(5):
         await _until_closed(await trio.open_tcp_stream(HOST, port))
@@ -703,7 +705,7 @@ async def test_one_address_does_not_take_all_places(nursery: trio.Nursery) -> No
 
 
 async def test_a_peer_gives_its_place_back_once_authenticated(nursery: trio.Nursery) -> None:
-    port = await start(nursery, max_pending=1)
+    port = await start(nursery, admission=Admission(pending=1))
     async with dial(HOST, port, ALICE, BOB.public, Role.NODE) as first:
         await assert_echoes(first)
         async with dial(HOST, port, MALLORY, BOB.public, Role.NODE) as second:
@@ -720,6 +722,68 @@ async def test_a_full_listener_says_so(nursery: trio.Nursery) -> None:
         assert caught.value.farewell is not None
         assert caught.value.farewell.code == ErrorCode.BUSY
         await assert_echoes(first)
+
+
+async def test_a_silent_stranger_makes_room_after_its_time_of_grace(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    door = MemoryListener()
+    await nursery.start(partial(serve, [door], BOB, Role.NODE, (), echo, admission=Admission(pending=2)))
+    oldest, younger = door.connect(), door.connect()
+    await trio.sleep(limits.HANDSHAKE_GRACE_S)
+    alice = trio.SSLStream(door.connect(), tls.client_context(), https_compatible=True)
+    await alice.do_handshake()
+    assert await oldest.receive_some(10) == b""
+    assert trio.current_time() < limits.HANDSHAKE_GRACE_S + limits.LINGER_TIMEOUT_S
+    assert await younger.receive_some(10) == b""
+    assert trio.current_time() == pytest.approx(limits.HANDSHAKE_TIMEOUT_S)
+
+
+async def test_who_connects_too_often_is_refused_before_tls(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    door = MemoryListener()
+    admission = Admission(address_burst=3, address_per_s=1)
+    await nursery.start(partial(serve, [door], BOB, Role.NODE, (), echo, admission=admission))
+    for _ in range(3):
+        await door.connect().aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    refused = door.connect()
+    assert await refused.receive_some(10) == b""
+    assert trio.current_time() == 0
+    await trio.sleep(1)
+    alice = trio.SSLStream(door.connect(), tls.client_context(), https_compatible=True)
+    await alice.do_handshake()
+
+
+async def test_guests_of_one_address_are_few_and_those_who_are_known_are_none(nursery: trio.Nursery) -> None:
+    known = {MALLORY.public}
+    port = await start(nursery, admission=Admission(address_guests=1), known=known.__contains__)
+    async with dial(HOST, port, ALICE, BOB.public, Role.NODE) as guest:
+        await assert_echoes(guest)
+        async with dial(HOST, port, CAROL, BOB.public, Role.NODE) as another:
+            with pytest.raises(LinkClosed) as caught:
+                await another.receive()
+        assert caught.value.farewell is not None
+        assert caught.value.farewell.code == ErrorCode.BUSY
+        async with dial(HOST, port, MALLORY, BOB.public, Role.NODE) as peer:
+            await assert_echoes(peer)
+        known.add(ALICE.public)  # she opened a channel meanwhile
+        async with dial(HOST, port, CAROL, BOB.public, Role.NODE) as another:
+            await assert_echoes(another)
+        await assert_echoes(guest)
+
+
+async def test_the_oldest_guest_leaves_when_there_are_too_many(nursery: trio.Nursery) -> None:
+    port = await start(nursery, max_guests=1)
+    async with dial(HOST, port, ALICE, BOB.public, Role.NODE) as oldest:
+        await assert_echoes(oldest)
+        async with dial(HOST, port, CAROL, BOB.public, Role.NODE) as newest:
+            await assert_echoes(newest)
+            with pytest.raises(LinkClosed) as caught:
+                await oldest.receive()
+        assert caught.value.farewell is not None
+        assert caught.value.farewell.code == ErrorCode.BUSY
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ class TcpWire:
         return self._tls.session is not None and self._tls.session.has_ticket
 
 
+def _dial(address: Address, patience_s: float) -> TcpWire:
+    """A connection; a listener may let us wait for one that connects as often as a kit does (spec T-29).
+
+    Raises Violation if there is none in `patience_s`.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return TcpWire(address.host, address.port, patience_s)
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise Violation(f"no TLS 1.3 connection to {address}: {error}") from None
+        time.sleep(_DIAL_RETRY_S)
+
+
 class TcpTls:
     """See runner.Tls."""
 
@@ -90,7 +105,7 @@ class TcpTls:
 
     def gives_ticket(self) -> bool:
         """See runner.Tls."""
-        wire = TcpWire(self._address.host, self._address.port, self._timeout_s)
+        wire = _dial(self._address, self._timeout_s)
         wire.receive(self._timeout_s)
         try:
             return wire.has_ticket()
@@ -99,7 +114,7 @@ class TcpTls:
 
     def certificate(self) -> bytes:
         """See runner.Tls."""
-        wire = TcpWire(self._address.host, self._address.port, self._timeout_s)
+        wire = _dial(self._address, self._timeout_s)
         wire.close()
         return wire.certificate
 
@@ -152,21 +167,11 @@ class TcpRunner:
 
     def dial_node(self) -> TcpWire:
         """See runner.Runner."""
-        return self._dial(self._node)
+        return _dial(self._node, self.patience_s)
 
     def dial_ledger(self) -> TcpWire:
         """See runner.Runner."""
-        return self._dial(self._ledger)
-
-    def _dial(self, address: Address) -> TcpWire:
-        end = self.clock() + self.patience_s
-        while True:
-            try:
-                return TcpWire(address.host, address.port, self.patience_s)
-            except OSError as error:
-                if self.clock() >= end:
-                    raise Violation(f"no TLS 1.3 connection to {address}: {error}") from None
-            self.sleep(_DIAL_RETRY_S)
+        return _dial(self._ledger, self.patience_s)
 
     def clock(self) -> float:
         """See runner.Runner."""

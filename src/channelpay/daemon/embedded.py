@@ -64,7 +64,7 @@ async def run(
         if restored:
             node.mark_restored()
         engine = Engine(node, store)
-        peers = Peers(engine, keyring.identity, ledger_id)
+        peers = Peers(engine, keyring.identity, ledger_id, config.admission)
         ledger = LedgerStream(engine, keyring.identity, config.ledger.address)
         api = Api(engine, peers, ledger, home, config, stop)
         try:

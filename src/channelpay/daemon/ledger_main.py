@@ -57,7 +57,7 @@ async def _serve(store: LedgerStore, keys: Keyring, config: LedgerConfig) -> Non
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_wait_for_signal, stop)
         try:
-            await serve_ledger(store, keys.identity, rules, terms.listen, stop=stop)
+            await serve_ledger(store, keys.identity, rules, terms.listen, admission=config.admission, stop=stop)
         except (ChannelpayError, OSError) as error:
             failure = error  # raised outside the nursery, which would wrap it into a group
         nursery.cancel_scope.cancel()

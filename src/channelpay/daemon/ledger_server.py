@@ -17,10 +17,12 @@ import structlog
 import trio
 
 from channelpay.crypto import SigningKey, sha256
+from channelpay.daemon.descriptors import connections_possible
 from channelpay.daemon.link import Link, serve
 from channelpay.daemon.outside import in_thread, wall_time
 from channelpay.daemon.outside import listen as open_listeners
 from channelpay.errors import ErrorCode, RemoteError, StoreFailed
+from channelpay.home.config import Admission
 from channelpay.ledger.books import Books, Rules
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.ledger.requests import Admitted, Ledger, advance, settle_due
@@ -240,6 +242,7 @@ async def serve_ledger(
     rules: Rules,
     listen: Sequence[Place],
     *,
+    admission: Admission | None = None,
     clock: Clock = wall_clock,
     tick_s: float = LEDGER_TICK_S,
     stop: trio.Event | None = None,
@@ -259,8 +262,12 @@ async def serve_ledger(
             # The first commit before the first client: it moves the clock and sees to what an outage did.
             await server._commit()
             nursery.start_soon(server.keep_books)
+            most = connections_possible()  # everybody is a guest here: an account has no connection of its own
             roles = (Role.NODE, Role.LEDGER_CLIENT)
-            accept = partial(serve, listeners, key, Role.LEDGER, [key.public], server.converse, takes=roles)
+            accept = partial(
+                serve, listeners, key, Role.LEDGER, [key.public], server.converse, takes=roles,
+                admission=admission, max_connections=most, max_guests=most,
+            )  # fmt: skip
             await nursery.start(accept)
             task_status.started(places)
             _log.info("ledger is up", listening=[f"{host}:{port}" for host, port in places])

@@ -12,9 +12,8 @@ from __future__ import annotations
 import ipaddress
 import math
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -23,17 +22,19 @@ import trio
 
 from channelpay import __version__
 from channelpay.crypto import SigningKey
+from channelpay.daemon.admission import Doorstep, Guests, Refusal, Visitor
 from channelpay.daemon.outside import random_bytes
+from channelpay.daemon.quiet_log import QuietLog
 from channelpay.daemon.tls import Certificate, client_context, fresh_certificate
 from channelpay.errors import ChannelpayError, ErrorCode, RemoteError
+from channelpay.home.config import Admission
 from channelpay.limits import (
     HANDSHAKE_TIMEOUT_S,
     LINGER_TIMEOUT_S,
     MAX_CONNECTIONS,
+    MAX_GUESTS,
     MAX_INCOMING_BYTES,
     MAX_OUTGOING_BYTES,
-    MAX_PENDING_HANDSHAKES,
-    MAX_PENDING_PER_ADDRESS,
 )
 from channelpay.messages.peer import Error, Message, Role
 from channelpay.session import Session, Side
@@ -399,16 +400,19 @@ async def serve(
     takes: Iterable[Role] | None = None,
     agent: str = AGENT,
     certificate: Certificate | None = None,
+    admission: Admission | None = None,
+    known: Callable[[bytes], bool] = lambda peer_id: False,
     max_connections: int = MAX_CONNECTIONS,
-    max_pending: int = MAX_PENDING_HANDSHAKES,
-    max_pending_per_address: int = MAX_PENDING_PER_ADDRESS,
+    max_guests: int = MAX_GUESTS,
     task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections on TCP `listeners` until cancelled; `handler(link)` runs in a task for each peer.
 
-    Whatever a peer does (bytes that are no TLS, a reset, a broken rule: RemoteError, LinkClosed) ends its own
-    connection only. Any other exception of the handler is ours, and leaves `serve`.
+    `admission` says how many are let in; peers whose id is not `known` are guests, of whom there are at most
+    `max_guests`. Whatever a peer does (bytes that are no TLS, a reset, a broken rule: RemoteError, LinkClosed) ends
+    its own connection only. Any other exception of the handler is ours, and leaves `serve`.
     """
+    terms, now = admission or Admission(), trio.current_time()
     server = _Server(
         identity=identity,
         role=role,
@@ -417,31 +421,13 @@ async def serve(
         takes=None if takes is None else tuple(takes),
         agent=agent,
         certificate=certificate or fresh_certificate(),
+        known=known,
         max_connections=max_connections,
-        doorstep=_Doorstep(max_pending, max_pending_per_address),
+        doorstep=Doorstep(terms, now),
+        guests=Guests(max_guests, terms.address_guests, known),
+        quiet=QuietLog(_log, now),
     )
     await trio.serve_listeners(server.accepted, list(listeners), task_status=task_status)
-
-
-class _Doorstep:
-    """Counts strangers: connections that are not yet authenticated, in all and for each address (spec T-28)."""
-
-    def __init__(self, most: int, most_per_address: int) -> None:
-        self._most = most
-        self._most_per_address = most_per_address
-        self._waiting: Counter[str] = Counter()
-
-    def enter(self, address: str) -> bool:
-        """Whether there is room for one more from `address`; if so it is counted."""
-        if self._waiting.total() >= self._most or self._waiting[address] >= self._most_per_address:
-            return False
-        self._waiting[address] += 1
-        return True
-
-    def leave(self, address: str) -> None:
-        self._waiting[address] -= 1
-        if not self._waiting[address]:
-            del self._waiting[address]
 
 
 @dataclass(kw_only=True)
@@ -455,25 +441,40 @@ class _Server:
     takes: tuple[Role, ...] | None
     agent: str
     certificate: Certificate
+    known: Callable[[bytes], bool]
     max_connections: int
-    doorstep: _Doorstep
+    doorstep: Doorstep
+    guests: Guests
+    quiet: QuietLog
     connections: int = 0
 
     async def accepted(self, stream: trio.abc.Stream) -> None:
         """The whole life of one connection. Raises only what is not the peer's making."""
-        address = _address(stream)
-        if not self.doorstep.enter(address):
-            _log.warning("connection refused: too many handshakes", address=address)
+        scope = trio.CancelScope()
+        visitor = Visitor(_address(stream), scope.cancel)
+        refusal = self.doorstep.enter(visitor, trio.current_time())
+        if refusal is not None:  # spec T-28, T-29: before anything is read or computed
+            self._note("connection refused", visitor, why=refusal)
             await trio.aclose_forcefully(stream)
             return
-        with ExitStack() as stranger:
-            stranger.callback(self.doorstep.leave, address)
-            try:
-                await self._converse(stream, address, stranger)
-            except* (RemoteError, LinkClosed) as group:
-                _log.info("connection ended", address=address, why=[str(error) for error in _leaves(group)])
+        try:
+            with scope:
+                await self._converse(stream, visitor)
+            if scope.cancelled_caught:
+                self._note("connection ended", visitor, why=Refusal.SHOWN_OUT)
+        except* (RemoteError, LinkClosed) as group:
+            self._note("connection ended", visitor, why=[str(error) for error in _leaves(group)])
+        finally:
+            self.doorstep.leave(visitor)
 
-    async def _converse(self, stream: trio.abc.Stream, address: str, stranger: ExitStack) -> None:
+    def _note(self, event: str, visitor: Visitor, **about: Any) -> None:
+        """Log what became of a connection: all of a peer that is known, some of strangers (spec T-29)."""
+        if visitor.peer_id and self.known(visitor.peer_id):
+            _log.info(event, address=visitor.address, **about)
+        else:
+            self.quiet.info(trio.current_time(), event, address=visitor.address, **about)
+
+    async def _converse(self, stream: trio.abc.Stream, visitor: Visitor) -> None:
         began = trio.current_time()
         tls = await _secure(stream, self.certificate.context, server_side=True, deadline=began + HANDSHAKE_TIMEOUT_S)
         session = Session(
@@ -487,15 +488,29 @@ class _Server:
             takes=self.takes,
         )
         async with open_link(tls, session, began) as link:
-            stranger.close()
-            if self.connections >= self.max_connections:
-                raise RemoteError(ErrorCode.BUSY, "no more connections are taken here; try again later")
-            self.connections += 1
-            _log.info("connection accepted", address=address, peer=link.peer_id.hex(), role=link.peer_role.name)
+            self.doorstep.leave(visitor)
             try:
+                self._welcome(link, visitor)
                 await self.handler(link)
             finally:
-                self.connections -= 1
+                self._goodbye(visitor)
+
+    def _welcome(self, link: Link, visitor: Visitor) -> None:
+        """Count an authenticated connection; raises RemoteError if there are too many (spec T-28, T-30)."""
+        visitor.peer_id = link.peer_id
+        self.connections += 1
+        if self.connections > self.max_connections:
+            raise RemoteError(ErrorCode.BUSY, "no more connections are taken here; try again later")
+        visitor.show_out = lambda: link.end(RemoteError(ErrorCode.BUSY, "others without a channel wait for the place"))
+        if not self.guests.enter(visitor):
+            raise RemoteError(ErrorCode.BUSY, "too many connections without a channel come from this address")
+        if self.known(link.peer_id):
+            self.doorstep.remember(visitor.address)
+        self._note("connection accepted", visitor, peer=link.peer_id.hex(), role=link.peer_role.name)
+
+    def _goodbye(self, visitor: Visitor) -> None:
+        self.connections -= 1
+        self.guests.leave(visitor)
 
 
 # --- Small things ----------------------------------------------------------------------------

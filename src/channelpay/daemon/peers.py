@@ -10,10 +10,12 @@ import structlog
 import trio
 
 from channelpay.crypto import SigningKey
+from channelpay.daemon.descriptors import connections_possible
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.link import Link, LinkClosed, dial, serve
 from channelpay.daemon.outside import jitter, wall_time
 from channelpay.errors import AddressError, RemoteError
+from channelpay.home.config import Admission
 from channelpay.keys import NODE_PREFIX, parse_address
 from channelpay.limits import RECONNECT_MAX_S, RECONNECT_MIN_S, RECONNECT_RESET_S
 from channelpay.messages.peer import Role
@@ -40,8 +42,11 @@ class Backoff:
 class Peers:
     """Listens, dials, and gives every message to the node."""
 
-    def __init__(self, engine: Engine, identity: SigningKey, ledger_id: bytes) -> None:
+    def __init__(
+        self, engine: Engine, identity: SigningKey, ledger_id: bytes, admission: Admission | None = None
+    ) -> None:
         self._engine = engine
+        self._admission = admission
         self._identity = identity
         self._ledger_id = ledger_id
         self._dialling: set[bytes] = set()
@@ -58,7 +63,8 @@ class Peers:
         """Accept peers until cancelled."""
         await serve(
             listeners, self._identity, Role.NODE, [self._ledger_id], self.converse, takes=[Role.NODE],
-            task_status=task_status,
+            admission=self._admission, known=self._engine.node.knows_peer,
+            max_connections=connections_possible(), task_status=task_status,
         )  # fmt: skip
 
     def connected_since(self, peer_id: bytes) -> int:
@@ -73,7 +79,8 @@ class Peers:
             if node.connected(number, link.peer_id, link.initiated, trio.current_time()):
                 self._since[link.peer_id] = number, int(wall_time())
             engine.wake()
-            _log.info("peer connected", peer=link.peer_id.hex()[:16], dialled=link.initiated)
+            if link.initiated:
+                _log.info("connected to peer", peer=link.peer_id.hex()[:16])
             while True:
                 messages = await link.receive()
                 node.received(number, messages, trio.current_time())

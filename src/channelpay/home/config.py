@@ -27,11 +27,18 @@ from channelpay.home.rules import (
 )
 from channelpay.keys import Address
 from channelpay.limits import (
+    ADDRESS_HANDSHAKE_BURST,
+    ADDRESS_HANDSHAKES_PER_S,
     DEFAULT_MAX_UNACKED,
     DEFAULT_WINDOW_S,
+    HANDSHAKE_BURST,
+    HANDSHAKES_PER_S,
     MAX_BATCH,
     MAX_CHANNELS_PER_PEER,
+    MAX_GUESTS_PER_ADDRESS,
     MAX_MAX_UNACKED,
+    MAX_PENDING_HANDSHAKES,
+    MAX_PENDING_PER_ADDRESS,
     MAX_UNITS,
     MAX_WINDOW_S,
     MIN_WINDOW_S,
@@ -41,6 +48,7 @@ NODE_PORT: Final = 7668
 LEDGER_PORT: Final = 7669
 _ANY_HOST: Final = frozenset({"0.0.0.0", "::"})
 _MOST_CHANNELS: Final = 1_000_000
+_MOST_HANDSHAKES: Final = 1_000_000
 _DAY_S: Final = 86_400
 
 
@@ -127,6 +135,33 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """[admission]: how many connections a daemon lets in, against floods (spec T-28 to T-30)."""
+
+    address_per_s: int = _setting(
+        ADDRESS_HANDSHAKES_PER_S, integer(1, _MOST_HANDSHAKES), "handshakes a second of one address"
+    )
+    address_burst: int = _setting(
+        ADDRESS_HANDSHAKE_BURST, integer(1, _MOST_HANDSHAKES), "handshakes of one address that may come at once"
+    )
+    per_s: int = _setting(HANDSHAKES_PER_S, integer(1, _MOST_HANDSHAKES), "handshakes a second of all together")
+    burst: int = _setting(
+        HANDSHAKE_BURST, integer(1, _MOST_HANDSHAKES), "handshakes of all together that may come at once"
+    )
+    address_pending: int = _setting(
+        MAX_PENDING_PER_ADDRESS, integer(1, _MOST_HANDSHAKES), "handshakes of one address under way at one time"
+    )
+    pending: int = _setting(
+        MAX_PENDING_HANDSHAKES, integer(1, _MOST_HANDSHAKES), "handshakes of all together under way at one time"
+    )
+    address_guests: int = _setting(
+        MAX_GUESTS_PER_ADDRESS,
+        integer(1, _MOST_HANDSHAKES),
+        "connections of one address by keys without a channel here",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """[log]: one record per event, on stderr."""
 
@@ -152,6 +187,7 @@ class NodeConfig:
     policy: Policy = _section(Policy)
     limits: Limits = _section(Limits)
     channel: Opening = _section(Opening)
+    admission: Admission = _section(Admission)
     log: Log = _section(Log)
 
     @property
@@ -187,6 +223,7 @@ class LedgerConfig:
     """Everything that a ledger's daemon is told."""
 
     ledger: Settlement = _section(Settlement)
+    admission: Admission = _section(Admission)
     log: Log = _section(Log)
 
     @property
