@@ -86,10 +86,9 @@ class Node:
     def load_request(self, request: Request) -> None:
         """An operator's request that was not answered before the last stop."""
         operation = LedgerRequest.decode(request.blob).operation
+        channel_id: bytes | None = getattr(operation, "channel_id", None)
         if isinstance(operation, ask.OpenChannel):  # it names no channel: it makes one
             channel_id = opening.opened_by(self.ledger.ledger_id, operation)
-        else:
-            channel_id = getattr(operation, "channel_id", None)
         self.ledger.asked[request.request_id] = Asked(request, operation, channel_id, self._clock, kept=True)
 
     def _add(self, channel: Channel) -> None:
