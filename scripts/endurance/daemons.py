@@ -6,11 +6,12 @@ Processes are started by `channelpay.services.demo.stage`: each has a log, is wa
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -23,6 +24,7 @@ from channelpay.keys import LEDGER_PREFIX, NODE_PREFIX, Address, Keyring, words_
 from channelpay.messages.ledger import CreateAsset, Issue
 from channelpay.services.demo.stage import Child, Stage, free_ports, open_stage
 
+T = TypeVar("T")
 START_LIMIT_S: Final = 60.0
 _RETRY_S: Final = 0.05
 
@@ -149,6 +151,23 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
             yield from leaves(error)
         else:
             yield error
+
+
+async def run_to_end(play: Callable[[], Awaitable[T]]) -> T | None:
+    """What `play()` returns; None if a signal asked us to stop, and then every process has ended."""
+    result: T | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, nursery.cancel_scope)
+        result = await play()
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def _stop_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ interrupted.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -27,11 +28,14 @@ from channelpay.errors import ChannelpayError
 from channelpay.services.demo.stage import tails
 from endurance.audit import Findings, judge
 from endurance.company import CLOSE_LIMIT_S, STOP_LIMIT_S, Company, Employed, Load
-from endurance.daemons import Daemon, EnduranceFailed, World, leaves, open_world
+from endurance.daemons import Daemon, EnduranceFailed, World, leaves, open_world, run_to_end
 from endurance.results import read_rounds, sums, write_rounds
 
 RESULTS: Final = Path(__file__).resolve().parents[2] / "spec" / "results" / "torture.json"
 ABOUT: Final = "Rounds of scripts/torture: what was killed, what was done meanwhile, and the seven counters."
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
 KILLS_A_ROUND: Final = 30
 NAMES: Final = ("a", "b", "c")
 MONEY: Final = 10**12
@@ -146,39 +150,44 @@ def main() -> int:
     if options.kills < 1:
         parser.error("--kills: at least one")
     if options.seed is not None:
-        alone = _played(options.seed, options.kills)
-        print(alone)
-        return int(alone is None)
-    rounds = read_rounds(options.results)
-    left = options.kills
-    while left > 0:
+        played = _played(options.seed, options.kills)
+        return played if isinstance(played, int) else EXIT_OK
+    return _run(options.kills, options.results)
+
+
+def _run(kills: int, results: Path) -> int:
+    """Rounds until so many more kills stand in the results; the exit code."""
+    rounds = read_rounds(results)
+    while kills > 0:
         seed = 1 + max((one["seed"] for one in rounds), default=0)
-        one = _played(seed, min(left, KILLS_A_ROUND))
-        if one is None:
-            return 1
-        rounds.append(one)
-        left -= sum(one["kills"].values())
-        write_rounds(options.results, ABOUT, rounds)
-        print(one, flush=True)
-    print(sums(rounds))
-    return 0
+        played = _played(seed, min(kills, KILLS_A_ROUND))
+        if isinstance(played, int):
+            return played
+        rounds.append(played)
+        kills -= sum(played["kills"].values())
+        write_rounds(results, ABOUT, rounds)
+    print(json.dumps(sums(rounds), indent=1))
+    return EXIT_OK
 
 
-def _played(seed: int, kills: int) -> dict[str, Any] | None:
-    """The results of a round; None: it failed, and that was told."""
+def _played(seed: int, kills: int) -> dict[str, Any] | int:
+    """The results of a round, or the exit code if it failed or was interrupted."""
     directory = Path(tempfile.mkdtemp(prefix=f"torture-{seed}-", dir="/var/tmp"))
     failures: list[str] = []
     found: dict[str, Any] | None = None
     try:
-        found = trio.run(Round(directory, seed, kills).play)
+        found = trio.run(run_to_end, Round(directory, seed, kills).play)
     except* (ChannelpayError, OSError) as group:
         failures = [str(error) for error in leaves(group)]
-    if found is None:
+    if failures:
         print(tails(directory), file=sys.stderr)
         print(f"error: seed {seed}: {'; '.join(failures)}\neverything is kept in {directory}\n"
               f"again: scripts/torture --seed {seed} --kills {kills}", file=sys.stderr)  # fmt: skip
-        return None
+        return EXIT_FAILED
     shutil.rmtree(directory)
+    if found is None:
+        return EXIT_INTERRUPTED
+    print(json.dumps(found), flush=True)
     return found
 
 
