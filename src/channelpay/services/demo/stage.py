@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ COMMAND_LIMIT_S: Final = 60.0
 _END_LIMIT_S: Final = 5.0
 _TAIL_LINES: Final = 15
 _TAIL_WIDTH: Final = 500
+_PORTS: Final = range(20_000, 32_000)
+"""Below those that a system gives to outgoing connections: who is restarted finds its port free."""
 
 
 class DemoFailed(ChannelpayError):
@@ -180,9 +183,17 @@ def tails(directory: Path) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports on the loopback interface that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
+    """TCP ports on the loopback interface that nobody listens on now; raises DemoFailed if there are too few."""
+    sockets: list[socket.socket] = []
+    try:
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            if len(sockets) < count:
+                with suppress(OSError):
+                    sockets.append(socket.create_server(("127.0.0.1", port)))
+    finally:
+        ports = [sock.getsockname()[1] for sock in sockets]
+        for sock in sockets:
+            sock.close()
+    if len(ports) < count:
+        raise DemoFailed(f"{count} free TCP ports are needed on 127.0.0.1 in {_PORTS.start} .. {_PORTS.stop - 1}")
     return ports
