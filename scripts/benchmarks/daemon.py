@@ -33,6 +33,6 @@ def _tell(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    embedded.NodeStore = _SeenStore  # type: ignore[misc]
+    embedded.NodeStore = _SeenStore  # type: ignore[attr-defined]
     signal.signal(signal.SIGUSR1, _tell)
     cli.main()

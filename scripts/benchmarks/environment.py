@@ -16,7 +16,7 @@ _IN_MEMORY: Final = ("tmpfs", "ramfs")
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """Processor, cores that may be used, memory, kernel, and the file system of `directory`."""
+    """Processor, cores that may be used, memory, kernel, file system of `directory`, and how busy it is just now."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
@@ -24,6 +24,7 @@ def machine(directory: Path) -> dict[str, str]:
         "memory": f"{memory:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": file_system(directory),
+        "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
 

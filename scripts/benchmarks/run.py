@@ -82,7 +82,7 @@ async def _play_one(name: str, size: Size, directory: Path, report: Report) -> N
         else:
             report.results[name] = await play_scenario(name, size, directory, report.measured)
     if given.cancelled_caught:
-        raise BenchFailed(f"it took longer than {LIMIT_S:.0f} s")
+        raise BenchFailed(f"it took longer than {LIMIT_S:g} s")
 
 
 async def play_scenario(name: str, size: Size, directory: Path, measured: list[Limits]) -> Result:

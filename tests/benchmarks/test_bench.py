@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -167,26 +168,32 @@ def test_numbers_that_should_be_the_same_and_are_not_fail_the_scenario() -> None
         result.Result({"ratio": 1.0}, accounts={"sent": 2, "received": 1}).check("alone")
 
 
-async def test_a_scenario_that_fails_or_hangs_is_told_with_exit_code_1(
-    place: Path, monkeypatch: Any, capsys: Any
-) -> None:
+async def test_a_scenario_that_fails_is_told_with_exit_code_1(place: Path, monkeypatch: Any, capsys: Any) -> None:
     async def wrong(*_: object) -> Any:
         return of("result").Result({"ratio": 1.0}, accounts={"sent": 2, "settled": 1})
 
-    async def hung(*_: object) -> Any:
-        await trio.sleep_forever()
+    monkeypatch.setitem(sys.modules, "benchmarks.scenarios.alone", SimpleNamespace(run=wrong))
+    run = of("run")
+    report, code = await run.play(run.Plan(["alone"], of("result").Size(small=True), place, quiet=True))
+    assert code == 1
+    assert "accounting is wrong" in report.as_json()["results"]["alone"]["error"]
+    assert "accounting is wrong" in capsys.readouterr().err
+    assert "alone failed: alone: the accounting is wrong" in report.markdown()
 
-    run, modules = of("run"), __import__("sys").modules
-    monkeypatch.setattr(run, "LIMIT_S", 2.0)
-    monkeypatch.setitem(modules, "benchmarks.scenarios.alone", SimpleNamespace(run=wrong))
-    monkeypatch.setitem(modules, "benchmarks.scenarios.each", SimpleNamespace(run=hung))
+
+async def test_a_scenario_that_hangs_is_given_up_and_the_next_one_is_played(place: Path, monkeypatch: Any) -> None:
+    async def hung(name: str, *_: object) -> Any:
+        if name == "each":
+            await trio.sleep_forever()
+        return of("result").Result({"ratio": 1.0})
+
+    run = of("run")
+    monkeypatch.setattr(run, "play_scenario", hung)
+    monkeypatch.setattr(run, "LIMIT_S", 0.1)
     report, code = await run.play(run.Plan(["each", "alone"], of("result").Size(small=True), place, quiet=True))
     assert code == 1
-    told = report.as_json()["results"]
-    assert "longer than 2 s" in told["each"]["error"]
-    assert "accounting is wrong" in told["alone"]["error"]
-    assert "accounting is wrong" in capsys.readouterr().err
-    assert "each failed: it took longer" in report.markdown()
+    assert "longer than 0.1 s" in report.failures["each"]
+    assert report.results.keys() == {"alone"}
 
 
 # --- Around them -------------------------------------------------------------------------------
@@ -237,13 +244,36 @@ async def test_a_signal_ends_every_process(place: Path) -> None:
 
 
 def test_the_table_is_that_of_the_chapter() -> None:
-    rows = of("table").ROWS
+    report, rows = of("report"), of("table").ROWS
     assert [row.name for row in rows] == NAMES
-    for row in rows:
+    text = (ROOT / "spec" / "16-performance.md").read_text()
+    section = text[text.index("## 16.4") : text.index("## 16.5")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    assert [(name, floor, goal) for name, _, _, floor, goal in cells[2:]] == [
+        (row.name, *(f"{report._sign(row.marks[0])} {bound:g}" for bound in (row.marks[0].floor, row.marks[0].goal)))
+        for row in rows
+    ]
+
+
+def test_a_mark_is_reached_from_its_better_side() -> None:
+    for row in of("table").ROWS:
         for mark in row.marks:
             assert mark.reaches(mark.floor, mark.floor)
             assert mark.reaches(mark.goal, mark.floor)
             assert not mark.reaches(mark.floor * (1.01 if mark.lower_is_better else 0.99), mark.floor)
+
+
+def test_every_limit_and_figure_is_defined_in_the_chapter() -> None:
+    text = (ROOT / "spec" / "16-performance.md").read_text()
+    section = text[text.index("## 16.2") : text.index("## 16.4")]
+    names = [*of("limits").Limits.__slots__, *of("result").FIGURES, *of("curves").CURVES]
+    curves = text[text.index("## 16.6") : text.index("## 16.7")]
+    assert [name for name in names if name not in section + curves] == []
+
+
+def test_the_documents_have_a_place_for_the_next_run() -> None:
+    for file in ("spec/16-performance.md", "README.md"):
+        of("report").check_place(ROOT / file)
 
 
 def test_a_row_is_met_when_all_its_marks_are() -> None:
