@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ class Load:
     tasks: int = 4
     pause_s: float = 0.0
     action_every_s: float = 1.0
+    quiet: bool = False
 
 
 @dataclass(eq=False)
@@ -72,6 +74,7 @@ class Company:
         options += [part for peer in service.peers for part in ("--peer", peer)]
         options += ["--tasks", str(load.tasks), "--pause", str(load.pause_s), "--actions", str(load.action_every_s)]
         service.seed += 1_000_000
+        options += ["--quiet"] if load.quiet else []
         name = f"service-{service.node.name}"
         service.child = await self.world.processes.start(name, "endurance.service", *options, pipes=True)
         self._nursery.start_soon(self._listen, service, service.child)
@@ -104,13 +107,15 @@ class Company:
     async def wait_for(self, more: int, limit_s: float) -> None:
         """Wait until so many more payments are acknowledged; raises EnduranceFailed."""
         target = self.acknowledged + more
+        await self.wait_until(lambda: self.acknowledged >= target, limit_s)
+
+    async def wait_until(self, reached: Callable[[], bool], limit_s: float) -> None:
+        """Wait until so many payments are acknowledged that `reached`; raises EnduranceFailed."""
         with trio.move_on_after(limit_s):
-            while self.acknowledged < target:
+            while not reached():
                 await self._news.park()
-        if self.acknowledged < target:
-            raise EnduranceFailed(
-                f"{target - self.acknowledged} of {more} payments were not made within {limit_s:.0f} s"
-            )
+        if not reached():
+            raise EnduranceFailed(f"payments that were waited for were not made within {limit_s:.0f} s")
 
     async def tell_all(self, order: str, limit_s: float) -> bool:
         """Tell every service and wait until all have done it; False: it took too long."""

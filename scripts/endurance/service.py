@@ -25,6 +25,8 @@ from endurance.paying import RETRY_S, Payer, unanswered
 
 DAEMON_WAIT_S: Final = 120.0
 _TELL_S: Final = 0.02
+QUIET: Final = (30, 30, 0, 0, 0, 0)
+"""Habits of a service that keeps its channels: it tops up and withdraws."""
 
 
 class Receiver:
@@ -78,7 +80,9 @@ class Service:
         self.journals = Journal(paid), Journal(received)
         self.payer = Payer(node, self.journals[0], chance, options.pause)
         self.receiver = Receiver(node, self.journals[1], cursor)
-        self.dealer = Dealer(node, self.journals[0], chance, options.peer, Habits(options.actions))
+        self.dealer = Dealer(
+            node, self.journals[0], chance, options.peer, Habits(options.actions, *QUIET if options.quiet else ())
+        )
         self.tasks = options.tasks
         self.answered = trio.Event()
 
@@ -154,4 +158,5 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=int, default=4, help="how many payments at a time; every fourth is a bulk")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two payments of a task, on average")
     parser.add_argument("--actions", type=float, default=1.0, help="seconds between two actions; 0: none")
+    parser.add_argument("--quiet", action="store_true", help="open and close no more channels than needed")
     trio.run(main, parser.parse_args())

@@ -11,6 +11,7 @@ import trio
 
 from channelpay.daemon.ledger_server import serve_ledger
 from channelpay.daemon.main import set_up_logs
+from channelpay.daemon.usage import tell_usage
 from channelpay.errors import ChannelpayError, StoreFailed
 from channelpay.home import Home
 from channelpay.home.config import LedgerConfig
@@ -56,6 +57,7 @@ async def _serve(store: LedgerStore, keys: Keyring, config: LedgerConfig) -> Non
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_wait_for_signal, stop)
+        await nursery.start(tell_usage, structlog.get_logger("channelpay.ledger"))
         try:
             await serve_ledger(store, keys.identity, rules, terms.listen, admission=config.admission, stop=stop)
         except (ChannelpayError, OSError) as error:
