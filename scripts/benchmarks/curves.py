@@ -51,22 +51,24 @@ class Curve:
 
 async def concurrency(stage: Stage, size: Size) -> Curve:
     """Tasks that each await one pay() after another."""
-    async with open_pair(stage) as pair:
-        await pair.round(_awaited(TASKS, size.of(1.0, 0.05)))
-        found = [(n, _awaited(n, size.of(0.8, 0.05))) for n in size.of([2**k for k in range(11)], [1, 16])]
-        points = [await _point(pair, n, order, size) for n, order in found]
-        await pair.settle()
-    return Curve("tasks, each awaiting pay()", points)
+    tasks = size.of([2**k for k in range(11)], [1, 16])
+    orders = [(n, _awaited(n, size.of(0.8, 0.05))) for n in tasks]
+    return await _curve(stage, size, "tasks, each awaiting pay()", _awaited(TASKS, size.of(1.0, 0.05)), orders)
 
 
 async def batch(stage: Stage, size: Size) -> Curve:
     """Payments that are handed over in one call of pay_many, one call after another."""
+    counts = size.of([2**k for k in range(13)], [1, 256])
+    orders = [(n, _handed_over(n, size.of(0.6, 0.05))) for n in counts]
+    return await _curve(stage, size, "payments in each call of pay_many()", _handed_over(_CHUNK, 0.05), orders)
+
+
+async def _curve(stage: Stage, size: Size, x: str, warm_up: Order, orders: list[tuple[int, Order]]) -> Curve:
     async with open_pair(stage) as pair:
-        await pair.round(_handed_over(_CHUNK, size.of(0.5, 0.05)))
-        found = [(n, _handed_over(n, size.of(0.6, 0.05))) for n in size.of([2**k for k in range(13)], [1, 256])]
-        points = [await _point(pair, n, order, size) for n, order in found]
+        await pair.round(warm_up)
+        points = [await _point(pair, at, order, size) for at, order in orders]
         await pair.settle()
-    return Curve("payments in each call of pay_many()", points)
+    return Curve(x, points)
 
 
 async def channels(stage: Stage, size: Size) -> Curve:
