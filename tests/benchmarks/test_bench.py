@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -225,6 +226,24 @@ def test_a_file_system_in_memory_is_told_from_a_disk(place: Path, monkeypatch: A
     monkeypatch.setattr(environment, "_IN_MEMORY", ("proc",))
     assert not environment.is_durable(Path("/proc/self"))
     assert environment.is_durable(place)
+
+
+def test_bytes_on_the_wire_are_those_of_tcp_connections_that_are_open() -> None:
+    count = of("used").tcp_bytes_sent
+    before = count()
+    ours, theirs = socket.socketpair()  # of the Unix kind: no wire
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as server:
+        ours.sendall(bytes(1000))
+        with socket.create_connection(server.getsockname()) as client:
+            client.sendall(bytes(123))
+            with server.accept()[0] as peer:
+                peer.sendall(bytes(7))
+                assert (peer.recv(123, socket.MSG_WAITALL), client.recv(7, socket.MSG_WAITALL)) == (
+                    bytes(123),
+                    bytes(7),
+                )
+                assert count() - before == 130
+    assert count() == before
 
 
 async def test_a_signal_ends_every_process(place: Path) -> None:
