@@ -20,6 +20,8 @@ MAX_ASSET_CODE: Final = 12
 
 # --- Frames (spec T-3) ---------------------------------------------------------------------
 FRAME_HEADER_BYTES: Final = 5
+"""Four of length, one of type."""
+
 MAX_FRAME_BEFORE_AUTH: Final = 4 * 1024
 """A stranger may make us hold this much."""
 
@@ -35,11 +37,16 @@ claims, once for each level of nesting, before it sees the first of them."""
 
 # --- Batches (spec S-20) --------------------------------------------------------------------
 RECORD_BYTES: Final = 24
+"""An amount of 8 and a payment id of 16."""
+
 MAX_BATCH: Final = 4096
 """Payments in one link: with 24 bytes each, the largest that fits a frame well."""
 
 MAX_MEMO_BYTES: Final = 256
+"""A line of text or a hash with a name: what is longer belongs beside the payment, not in it."""
+
 MAX_MEMOS_BYTES: Final = 16 * 1024
+"""Of one batch: they share its frame with 96 KiB of records."""
 
 # --- Handshake and connections (spec, section 4.9) -----------------------------------------
 HANDSHAKE_TIMEOUT_S: Final = 10.0
@@ -73,6 +80,8 @@ honest handshake is five round trips: more than enough to the other side of the 
 two seconds faster than HANDSHAKES_PER_S fills them, so silent strangers never keep the others out."""
 
 MAX_CONNECTIONS: Final = 16_384
+"""Authenticated ones: ten thousand peers, and room; at 50 KiB each 800 MiB."""
+
 MAX_GUESTS: Final = 1024
 MAX_GUESTS_PER_ADDRESS: Final = 256
 """Authenticated connections of peers that have no channel here, in all and from one address: a key costs a stranger
@@ -86,6 +95,8 @@ LOG_BURST: Final = 20
 """Lines about strangers: enough to see what happens, too few to fill a disk (20 MB a day)."""
 
 PING_INTERVAL_S: Final = 15.0
+"""Half of PING_TIMEOUT_S: whoever is silent is asked before it is dropped. Routers forget idle connections later."""
+
 PING_TIMEOUT_S: Final = 30.0
 """A silent peer is dropped after this; below any sensible dispute window."""
 
@@ -108,7 +119,10 @@ MAX_VERSIONS: Final = 8
 MAX_FEATURES: Final = 32
 MAX_LEDGERS: Final = 8
 MAX_AGENT_BYTES: Final = 64
+"""What HELLO holds: all of it together is a quarter of MAX_FRAME_BEFORE_AUTH, and more than anybody has had to say."""
+
 MAX_TEXT_BYTES: Final = 256
+"""What an ERROR or an EVENT says to people: two lines on a terminal."""
 
 # --- Channels (spec C-29) ------------------------------------------------------------------
 MIN_WINDOW_S: Final = 10
@@ -174,7 +188,10 @@ MAX_CHANNELS_PER_PEER: Final = 16
 
 # --- Ledger (spec L-2) ---------------------------------------------------------------------
 MAX_BLOB_BYTES: Final = 16 * 1024
+"""A request: the largest, two states with their signatures, has less than a kilobyte."""
+
 MAX_BODY_BYTES: Final = 96 * 1024
+"""An answer: 128 channels or 256 lines of a journal, and below MAX_FRAME."""
 MAX_REQUEST_LIFE_S: Final = 3_600
 """How far ahead valid_until may lie: outcomes are stored until then."""
 
@@ -191,6 +208,8 @@ LEDGER_TICK_S: Final = 1.0
 """How often an idle ledger stores its clock and settles what is due."""
 
 LEDGER_REQUEST_TIMEOUT_S: Final = 20.0
+"""A ledger under load commits within a second; after this the connection is no good, and what was asked is asked anew."""
+
 MAX_PAGE: Final = 256
 """Rows in one answer to a listing."""
 

@@ -47,7 +47,7 @@ def test_an_address_has_its_burst_and_then_its_rate() -> None:
     assert later == [None] * limits.ADDRESS_HANDSHAKES_PER_S + [Refusal.ADDRESS_RATE]
 
 
-def test_all_addresses_together_have_a_burst_and_a_rate_and_leave_a_reserve() -> None:
+def test_all_addresses_together_have_a_burst_and_leave_a_reserve() -> None:
     door = Doorstep(Admission(), 0.0)
     reserve = int((limits.HANDSHAKE_BURST - 1) * limits.HANDSHAKE_RESERVE)
     open_to_all = limits.HANDSHAKE_BURST - reserve - 1
@@ -58,6 +58,16 @@ def test_all_addresses_together_have_a_burst_and_a_rate_and_leave_a_reserve() ->
     assert familiar == [None] * (reserve + 1) + [Refusal.RATE]
     later = [come(door, f"203.0.113.{number}", 10.0) for number in range(2 * limits.HANDSHAKE_BURST)]
     assert later.count(None) == open_to_all
+
+
+def test_the_common_rate() -> None:
+    door = Doorstep(Admission(), 0.0)
+    while come(door, "192.0.2.1", 0.0) is None or come(door, "192.0.2.2", 0.0) is None:
+        pass
+    for _ in range(limits.HANDSHAKE_BURST):
+        come(door, "192.0.2.3", 0.0)
+    later = [come(door, f"198.51.100.{number}", 1.0) for number in range(limits.HANDSHAKES_PER_S + 1)]
+    assert later == [None] * limits.HANDSHAKES_PER_S + [Refusal.RATE]
 
 
 def test_a_burst_of_one_lets_a_stranger_in() -> None:
