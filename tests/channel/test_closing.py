@@ -450,6 +450,17 @@ def test_a_refused_submission_is_repeated_later() -> None:
 # --- Alone ----------------------------------------------------------------------------------------
 
 
+def test_a_wish_to_close_alone_that_comes_in_the_peers_dispute_is_saved() -> None:
+    pair = busy()
+    pair.b.close(force=True)
+    pair.b.submit()
+    pair.a.read()
+    assert pair.a.c.phase is Phase.CLOSING
+    pair.a.close(force=True)  # the pair checks that all that changed is saved
+    pair.a.crash()
+    assert pair.a.c.force_asked
+
+
 @pytest.mark.parametrize("party", [0, 1])
 def test_alone(party: int) -> None:
     pair = busy()

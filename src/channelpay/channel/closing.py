@@ -210,7 +210,7 @@ def close_alone(c: Channel, now: Now, fx: Effects) -> None:
             Reason.UNRESOLVED,
             "party 1 of a one-way channel closes only after it heard the peer since the start: its store may be old",
         )
-    c.force_asked = True
+    c.force_asked = fx.save = True
     _enter_closing(c, fx)
 
 
