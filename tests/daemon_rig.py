@@ -18,8 +18,8 @@ from channelpay.channel.state import Channel, Phase
 from channelpay.daemon.api import Api
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
-from channelpay.daemon.link import LinkClosed
 from channelpay.daemon.peers import Peers
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import LocalError, RemoteError
 from channelpay.framing import FrameBuffer
 from channelpay.home import Home, NodeConfig

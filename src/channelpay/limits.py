@@ -104,9 +104,6 @@ MAX_OUTGOING_BYTES: Final = 16 * 1024 * 1024
 """Bytes that wait for a peer that does not read, before its connection is dropped. DEFAULT_MAX_UNACKED payments
 in batches of one, all sent again after a reconnection, are 10 MiB."""
 
-MAX_INCOMING_BYTES: Final = 1024 * 1024
-"""Bytes read and not yet taken by the application; above it the peer must wait."""
-
 LINGER_TIMEOUT_S: Final = 1.0
 """How long a closing connection may take to deliver what is queued and the ERROR."""
 

@@ -21,7 +21,7 @@ import trio
 
 from channelpay.daemon import ledger_client
 from channelpay.daemon.ledger_server import serve_ledger
-from channelpay.daemon.link import LinkClosed
+from channelpay.daemon.secure import LinkClosed
 from channelpay.home import Home, LedgerConfig, load_config
 from channelpay.keys import ACCOUNT_PREFIX, LEDGER_PREFIX, Keyring, encode_id, words_from_entropy
 from channelpay.ledger.books import Rules

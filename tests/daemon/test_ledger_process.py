@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from channelpay.daemon.ledger_client import LedgerClient, connect_ledger
-from channelpay.daemon.link import LinkClosed
+from channelpay.daemon.secure import LinkClosed
 from channelpay.keys import Address
 from channelpay.ledger.audit import audit
 from channelpay.messages import ledger as ops

@@ -14,9 +14,12 @@ import trio.testing
 
 from channelpay.crypto import SigningKey
 from channelpay.daemon import ledger_server
+from channelpay.daemon.accepting import serve
+from channelpay.daemon.dialling import dial
 from channelpay.daemon.ledger_client import LedgerClient, connect_ledger
 from channelpay.daemon.ledger_server import LedgerServer, serve_ledger
-from channelpay.daemon.link import Link, LinkClosed, dial, open_link, serve
+from channelpay.daemon.link import Link, open_link
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import ErrorCode, RemoteError, StoreFailed
 from channelpay.keys import Address
 from channelpay.ledger.audit import audit

@@ -10,8 +10,8 @@ import trio
 
 from channelpay.batches import NO_ID, pack_record
 from channelpay.daemon.embedded import _follow_assets
-from channelpay.daemon.link import LinkClosed
 from channelpay.daemon.peers import Backoff
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import ChannelpayError, ErrorCode, LocalError, Reason, RemoteError
 from channelpay.home import Home, NodeConfig, load_config
 from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, RECONNECT_MAX_S, RECONNECT_MIN_S

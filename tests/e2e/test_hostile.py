@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from channelpay.crypto import SigningKey
+from channelpay.daemon.dialling import dial
 from channelpay.daemon.ledger_client import connect_ledger
-from channelpay.daemon.link import LinkClosed, dial
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import RemoteError
 from channelpay.framing import frame
 from channelpay.home import Home

@@ -120,7 +120,7 @@ class _Talk:
     async def run(self, conversation: Callable[[Ask], Awaitable[T]]) -> T:
         import trio
 
-        from channelpay.daemon.link import LinkClosed
+        from channelpay.daemon.secure import LinkClosed
 
         give_up = trio.current_time() + self._options.wait_s
         timeout_s = self._options.timeout_s

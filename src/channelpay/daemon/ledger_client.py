@@ -12,8 +12,10 @@ from typing import Any, Final
 import trio
 
 from channelpay.crypto import SigningKey, sha256, verify
-from channelpay.daemon.link import Link, LinkClosed, dial
+from channelpay.daemon.dialling import dial
+from channelpay.daemon.link import Link
 from channelpay.daemon.outside import random_bytes
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import BadSignature, ErrorCode, RemoteError
 from channelpay.keys import Address
 from channelpay.ledger.outcomes import LedgerRefused, Outcome

@@ -17,8 +17,9 @@ import structlog
 import trio
 
 from channelpay.crypto import SigningKey, sha256
+from channelpay.daemon.accepting import serve
 from channelpay.daemon.descriptors import connections_possible
-from channelpay.daemon.link import Link, serve
+from channelpay.daemon.link import Link
 from channelpay.daemon.outside import in_thread, wall_time
 from channelpay.daemon.outside import listen as open_listeners
 from channelpay.errors import ErrorCode, RemoteError, StoreFailed
@@ -230,10 +231,10 @@ class LedgerServer:
 
         What was read and not begun is dropped: its sender asks again.
         """
-        async with self._committing, trio.open_nursery() as nursery:
+        async with self._committing:
             self._waiting.clear()
             for client in self._clients:
-                nursery.start_soon(client.link.close, RemoteError(ErrorCode.STOPPING, "the ledger is going down"))
+                client.link.end(RemoteError(ErrorCode.STOPPING, "the ledger is going down"))
 
 
 async def serve_ledger(

@@ -8,11 +8,13 @@ import structlog
 import trio
 
 from channelpay.crypto import SigningKey, sha256
+from channelpay.daemon.dialling import dial
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_client import check_response
-from channelpay.daemon.link import Link, LinkClosed, dial
+from channelpay.daemon.link import Link
 from channelpay.daemon.outside import jitter
 from channelpay.daemon.peers import Backoff
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.keys import Address
 from channelpay.ledger.outcomes import Outcome

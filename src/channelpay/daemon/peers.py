@@ -10,10 +10,13 @@ import structlog
 import trio
 
 from channelpay.crypto import SigningKey
+from channelpay.daemon.accepting import serve
 from channelpay.daemon.descriptors import connections_possible
+from channelpay.daemon.dialling import dial
 from channelpay.daemon.engine import Engine
-from channelpay.daemon.link import Link, LinkClosed, dial, serve
+from channelpay.daemon.link import Link
 from channelpay.daemon.outside import jitter, wall_time
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import AddressError, RemoteError
 from channelpay.home.config import Admission
 from channelpay.keys import NODE_PREFIX, parse_address
