@@ -42,7 +42,7 @@ def main() -> int:
     else:
         report.print()
     if options.plot:
-        options.plot.write_text(draw(report.curves), "utf-8")
+        options.plot.write_text(draw(report.curves, report.limits), "utf-8")
     if options.write:
         _write(report, options.write)
     return code
@@ -92,7 +92,7 @@ def _check_places(parser: argparse.ArgumentParser, options: argparse.Namespace) 
 def _write(report: Report, top: Path) -> None:
     renew(top / _CHAPTER, report.markdown())
     renew(top / _README, report.summary())
-    (top / _PLOT).write_text(draw(report.curves), "utf-8")
+    (top / _PLOT).write_text(draw(report.curves, report.limits), "utf-8")
 
 
 if __name__ == "__main__":

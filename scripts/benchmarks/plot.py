@@ -11,6 +11,7 @@ import pygal
 from pygal.style import Style
 
 from benchmarks.curves import Curve, Point
+from benchmarks.limits import Limits
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _WIDTH, _HEIGHT = 640, 400
@@ -40,9 +41,14 @@ _CHARTS: Final = (
 """Curve, title, what is drawn of it, whether the height is logarithmic too (the width always is)."""
 
 
-def draw(curves: Mapping[str, Curve]) -> str:
-    """All charts whose curve was measured, side by side."""
-    charts = [_chart(curves[name], title, series, log) for name, title, series, log in _CHARTS if name in curves]
+def draw(curves: Mapping[str, Curve], limits: Limits | None) -> str:
+    """All charts whose curve was measured, side by side; throughput beside what one core can sign, if that is known."""
+    signing = [] if limits is None else [("signatures a second by one core", lambda _: limits.sign_per_s)]
+    charts = [
+        _chart(curves[name], title, series + signing * (series is _THROUGHPUT), log)
+        for name, title, series, log in _CHARTS
+        if name in curves
+    ]
     rows = -(-len(charts) // _ACROSS)
     ElementTree.register_namespace("", _SVG)
     whole = ElementTree.Element(f"{{{_SVG}}}svg", viewBox=f"0 0 {_ACROSS * _WIDTH} {rows * _HEIGHT}")
