@@ -54,7 +54,7 @@ def of(module: str) -> ModuleType:
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(SCRIPTS / "bench"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 def processes_of(directory: Path) -> list[int]:
