@@ -83,10 +83,11 @@ class Dealer:
         """Close every channel, and come back when all are settled."""
         while True:
             await self.look()
-            if not self.live:
-                return
+            left = [c for c in self.live if not (c.phase == "accepted" and c.info.side == 1)]
+            if not left:
+                return  # but for what others offered and perhaps forgot: it is not on the ledger
             async with trio.open_nursery() as nursery:
-                for channel in self.live:
+                for channel in left:
                     nursery.start_soon(self._attempt, "close", self.node.close_channel(channel.id))
             await trio.sleep(RETRY_S)
 
