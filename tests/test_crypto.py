@@ -5,8 +5,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channelpay.crypto import SigningKey, check_public_key, sha256, verify
-from channelpay.errors import BadSignature, KeyRefused
+from channelpay.crypto import SigningKey, check_public_key, passphrase_key, seal, sha256, unseal, verify
+from channelpay.errors import BadSignature, KeyRefused, SealRefused
 
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -177,3 +177,38 @@ def test_a_signing_key_does_not_show_its_secret() -> None:
     key = SigningKey(seed)
     assert repr(key) == f"SigningKey(public={key.public.hex()})"
     assert seed.hex() not in repr(key)
+
+
+def test_a_passphrase_gives_the_key_of_the_reference_implementation() -> None:
+    key = passphrase_key(b"password", b"somesalt", memory_kib=65_536, passes=2, lanes=1)
+    assert key.hex() == "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"
+
+
+SEAL = (bytes(range(0x80, 0xA0)), bytes.fromhex("070000004041424344454647"), bytes.fromhex("50515253c0c1c2c3c4c5c6c7"))
+SUNSCREEN = (
+    b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+    b"sunscreen would be it."
+)
+
+
+def test_a_seal_is_that_of_rfc_8439() -> None:
+    key, nonce, context = SEAL
+    sealed = seal(key, nonce, SUNSCREEN, context)
+    assert (sealed[:16].hex(), sealed[-16:].hex()) == (
+        "d31a8d34648e60db7b86afbc53ef7ec2",
+        "1ae10b594f09e26a7e902ecbd0600691",
+    )
+    assert unseal(key, nonce, sealed, context) == SUNSCREEN
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_seal_opens_for_nothing_else(part: int) -> None:
+    key, nonce, context = SEAL
+    parts = [key, nonce, seal(key, nonce, SUNSCREEN, context), context]
+    for index in range(len(parts[part])):
+        changed = bytearray(parts[part])
+        changed[index] ^= 1
+        with pytest.raises(SealRefused, match="does not open"):
+            unseal(*parts[:part], bytes(changed), *parts[part + 1 :])
+    with pytest.raises(SealRefused):
+        unseal(key, nonce, b"", context)

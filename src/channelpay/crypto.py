@@ -1,4 +1,4 @@
-"""The only door to `cryptography`: Ed25519, SHA-256. Spec chapter 3.
+"""The only door to `cryptography`: Ed25519, SHA-256 (spec chapter 3); passphrases to keys, sealed boxes (spec N-24).
 
 One verification equation for everyone, OpenSSL's: cofactorless, S < L, R compared by bytes.
 OpenSSL loads any 32 bytes as a public key, so keys are checked here, where they enter.
@@ -10,10 +10,12 @@ import hashlib
 from functools import lru_cache
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from channelpay.errors import BadSignature, KeyRefused
+from channelpay.errors import BadSignature, KeyRefused, SealRefused
 
 _P: Final = 2**255 - 19
 _D: Final = -121665 * pow(121666, -1, _P) % _P
@@ -92,3 +94,22 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey(public={self.public.hex()})"
+
+
+def passphrase_key(passphrase: bytes, salt: bytes, *, memory_kib: int, passes: int, lanes: int) -> bytes:
+    """A 32-byte key from a passphrase by Argon2id (RFC 9106); raises MemoryError when there is too little."""
+    kdf = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory_kib)
+    return kdf.derive(passphrase)
+
+
+def seal(key: bytes, nonce: bytes, secret: bytes, context: bytes) -> bytes:
+    """`secret` encrypted and bound to `context` by ChaCha20-Poly1305 (RFC 8439); a nonce (12 bytes) is used once."""
+    return ChaCha20Poly1305(key).encrypt(nonce, secret, context)
+
+
+def unseal(key: bytes, nonce: bytes, sealed: bytes, context: bytes) -> bytes:
+    """The secret in what `seal` gave; raises SealRefused for another key, nonce or context, and for changed bytes."""
+    try:
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, context)
+    except InvalidTag:
+        raise SealRefused("the seal does not open with this key") from None

@@ -148,6 +148,10 @@ class BadSignature(ChannelpayError):
     """A signature that does not verify."""
 
 
+class SealRefused(ChannelpayError):
+    """A sealed secret that does not open: another key, or other bytes."""
+
+
 class LocalError(ChannelpayError):
     """Our caller's request was refused; nothing was sent, nothing was paid."""
 

@@ -33,6 +33,19 @@ def words_from_entropy(entropy: bytes) -> str:
     return _WORDS.to_mnemonic(entropy)
 
 
+def entropy_from_words(words: str) -> bytes:
+    """The 32 bytes of entropy in 24 BIP-39 words (spec S-5); raises KeyRefused."""
+    return bytes(_WORDS.to_entropy(check_words(words)))
+
+
+def check_words(words: str) -> str:
+    """The words with single spaces between them; raises KeyRefused unless they are 24 of BIP-39 with their checksum."""
+    words = " ".join(words.split())
+    if len(words.split(" ")) != 24 or not _WORDS.check(words):
+        raise KeyRefused("these are not 24 valid BIP-39 seed words: a word is misspelt, missing or out of place")
+    return words
+
+
 def derive(seed: bytes, path: str) -> SigningKey:
     """The Ed25519 key at a hardened SLIP-0010 path below a BIP-39 seed of 64 bytes (spec S-6)."""
     return SigningKey(SLIP10.from_seed(seed, curve_name="ed25519").get_privkey_from_path(path))
@@ -46,10 +59,7 @@ class Keyring:
     """
 
     def __init__(self, words: str) -> None:
-        words = " ".join(words.split())
-        if len(words.split(" ")) != 24 or not _WORDS.check(words):
-            raise KeyRefused("these are not 24 valid BIP-39 seed words: a word is misspelt, missing or out of place")
-        self._seed = Mnemonic.to_seed(words, "")
+        self._seed = Mnemonic.to_seed(check_words(words), "")
         self.identity = derive(self._seed, f"{_ROOT}/0'")
         self.account = derive(self._seed, f"{_ROOT}/1'")
 

@@ -56,7 +56,7 @@ def test_init_makes_a_home_and_says_who_it_is(nowhere: Shell) -> None:
         f"address  {NODE}@127.0.0.1:7668",
         f"account  {ACCOUNT}",
     ]
-    assert nowhere.home.read_words() == WORDS + "\n"
+    assert nowhere.home.read_words() == WORDS
     assert stat.S_IMODE(nowhere.home.seed_file.stat().st_mode) == 0o600
 
 

@@ -23,7 +23,7 @@ def mode(path: Path) -> int:
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "node")
     made.create(WORDS, 'kind = "node"\n')
-    return made
+    return Home(made.path)
 
 
 def test_files_have_the_names_of_the_specification(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_locate_prefers_the_option_then_the_environment_then_the_platform() -> N
 
 def test_create_makes_private_files_and_the_seed_gives_the_keys(home: Home) -> None:
     assert (mode(home.path), mode(home.seed_file), mode(home.config_file)) == (0o700, 0o600, 0o600)
-    assert home.read_words() == WORDS + "\n"
+    assert home.read_words() == WORDS
     assert home.read_config() == 'kind = "node"\n'
     assert home.keyring().identity.public == Keyring(WORDS).identity.public
 
@@ -67,7 +67,7 @@ def test_create_does_not_depend_on_the_umask(tmp_path: Path) -> None:
 def test_a_seed_is_never_overwritten(home: Home) -> None:
     with pytest.raises(HomeError, match="seed exists already and is never overwritten"):
         home.create(words_from_entropy(bytes(32)), "")
-    assert home.read_words() == WORDS + "\n"
+    assert home.read_words() == WORDS
 
 
 def test_a_configuration_is_never_overwritten(tmp_path: Path) -> None:
@@ -91,6 +91,18 @@ def test_a_directory_open_to_others_is_refused(tmp_path: Path, open_mode: int) -
     with pytest.raises(HomeError, match=f"has mode {open_mode:04o}.*chmod 700"):
         Home(tmp_path).create(WORDS, "")
     assert not (tmp_path / "seed").exists()
+
+
+@pytest.mark.parametrize("open_mode", [0o640, 0o604, 0o620, 0o601])
+@pytest.mark.parametrize("name", ["config.toml", "node.db", "node.db-wal", "node.db-shm", "node.db.lock", "ledger.db"])
+def test_any_other_file_open_to_others_is_refused_by_name(home: Home, name: str, open_mode: int) -> None:
+    file = home.path / name
+    file.touch()
+    file.chmod(open_mode)
+    with pytest.raises(HomeError, match=rf"node/{name} has mode {open_mode:04o}: .*Run: chmod 600 .*{name}$"):
+        Home(home.path).keyring()
+    file.chmod(0o600)
+    assert Home(home.path).keyring().identity.public == Keyring(WORDS).identity.public
 
 
 @pytest.mark.parametrize("open_mode", [0o640, 0o604, 0o620, 0o644])
@@ -167,7 +179,7 @@ def test_a_write_that_fails_leaves_no_half_seed(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", full)
     home.path.mkdir(mode=0o700)
-    monkeypatch.setattr("channelpay.home.layout._sync_directory", lambda path: None)
+    monkeypatch.setattr("channelpay.home.layout.sync_directory", lambda path: None)
     with pytest.raises(HomeError, match=r"config\.toml cannot be written: No space left"):
         home.create(WORDS, "text")
     assert list(home.path.iterdir()) == []

@@ -1,4 +1,7 @@
-"""What all commands share: --home, --json, --wait, --timeout; one line per error; quiet interruption. Spec N-21."""
+"""What all commands share. Spec N-21.
+
+--home, --passphrase-file, --json, --wait, --timeout; one line per error; quiet interruption.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from channelpay.cli.exits import Exit, Failure, describe
+from channelpay.cli.passphrase import current_passphrase
 from channelpay.cli.show import printable
 from channelpay.home import Home
 
@@ -25,10 +30,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class Shared:
     """The common options of one invocation."""
 
-    home: Home = field(default_factory=Home.locate)
+    home: Home = field(init=False)
     json: bool = False
     wait_s: float = 0.0
     timeout_s: float | None = None
+    passphrase_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.at(None)
+
+    def at(self, place: str | None) -> None:
+        """Work on the home at `place`, or on the usual one; the passphrase of its seed is asked for when needed."""
+        self.home = Home.locate(place, passphrase=lambda: current_passphrase(self.passphrase_file))
 
 
 def shared() -> Shared:
@@ -38,7 +51,7 @@ def shared() -> Shared:
 
 def _keep_home(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
-        context.ensure_object(Shared).home = Home(value)
+        context.ensure_object(Shared).at(value)
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -55,6 +68,14 @@ _home_option = click.option(
     expose_value=False,
     callback=_keep_home,
     help="Files of this node or ledger. Default: $CHANNELPAY_HOME, else the user's data directory.",
+)
+_passphrase_option = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    callback=_keep("passphrase_file"),
+    help="Holds the passphrase of an encrypted seed. Default: $CHANNELPAY_PASSPHRASE_FILE, else you are asked.",
 )
 _json_option = click.option(
     "--json", is_flag=True, expose_value=False, callback=_keep("json"), help="Print JSON for programs."
@@ -79,7 +100,7 @@ _timeout_option = click.option(
 
 def local(command: _F) -> _F:
     """Options of a command that works on files alone."""
-    return _home_option(_json_option(command))
+    return _home_option(_passphrase_option(_json_option(command)))
 
 
 def connected(command: _F) -> _F:

@@ -13,8 +13,11 @@ import click
 from channelpay.cli.app import local, shared
 from channelpay.cli.exits import CommandError, Exit
 from channelpay.cli.inputs import AddressText
+from channelpay.cli.passphrase import current_passphrase
 from channelpay.cli.show import printable
 from channelpay.crypto import SigningKey
+from channelpay.home import HomeError
+from channelpay.home.seed import SeedRefused, words_in
 from channelpay.keys import LEDGER_PREFIX, NODE_PREFIX, Address, Keyring
 
 if TYPE_CHECKING:
@@ -78,12 +81,21 @@ def conformance(
         return Exit.OK
     if address is None or ledger is None or fund is None:
         raise click.UsageError("a run needs the node's ADDRESS, --ledger and --fund")
-    account = Keyring(fund.read_text("utf-8")).account
+    account = _account(fund)
     with _driver(control) as driver:
         from channelpay.conformance.tcp import TcpRunner
 
         runner = TcpRunner(address, ledger, driver, patience_s=patience)  # type: ignore[arg-type]
         return _run(cases, runner, account, _asset_id(runner, account, asset), longest, jobs)
+
+
+def _account(fund: Path) -> SigningKey:
+    """The account key of a seed file, which may be encrypted."""
+    try:
+        words = words_in(fund.read_text("utf-8"), lambda: current_passphrase(shared().passphrase_file))
+    except SeedRefused as error:
+        raise HomeError(f"{fund}: {error}") from None
+    return Keyring(words).account
 
 
 @contextlib.contextmanager

@@ -21,7 +21,15 @@ from channelpay.cli.ledger_views import (
     info_json,
     info_pairs,
 )
-from channelpay.cli.node import flags_from, make_home, set_option, show_words_option, tell_new_home, words_option
+from channelpay.cli.node import (
+    encrypt_option,
+    flags_from,
+    make_home,
+    set_option,
+    show_words_option,
+    tell_new_home,
+    words_option,
+)
 from channelpay.cli.run import serve
 from channelpay.cli.show import print_json, print_pairs, print_table
 from channelpay.cli.views import Assets
@@ -49,6 +57,7 @@ def ledger() -> None:
 @click.option("--min-deposit", type=int, metavar="UNITS", help="Least first deposit of a channel.")
 @set_option
 @words_option
+@encrypt_option
 @show_words_option
 @local
 def init(
@@ -58,6 +67,7 @@ def init(
     min_deposit: int | None,
     sets: tuple[str, ...],
     words_from: TextIO | None,
+    encrypt: bool,
     show_words: bool,
 ) -> None:
     """Make the home of a new ledger: its keys and its configuration."""
@@ -68,7 +78,7 @@ def init(
         ledger__max_window_s=max_window,
         ledger__min_deposit=min_deposit,
     )
-    words, new = make_home(LedgerConfig, flags, words_from)
+    words, new = make_home(LedgerConfig, flags, words_from, encrypt)
     from channelpay.daemon.ledger_main import create_books
 
     create_books(shared().home)

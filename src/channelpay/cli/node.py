@@ -12,11 +12,22 @@ import click
 from channelpay.cli.app import Shared, connected, local, shared
 from channelpay.cli.daemon import connect
 from channelpay.cli.inputs import AddressText
+from channelpay.cli.passphrase import new_passphrase
 from channelpay.cli.show import moment, print_json, print_pairs, print_table
 from channelpay.cli.views import balance_json, peer_json, status_json
 from channelpay.home import LedgerConfig, NodeConfig
 from channelpay.home.load import load_any, parse_flag, template
-from channelpay.keys import ACCOUNT_PREFIX, LEDGER_PREFIX, NODE_PREFIX, Address, Keyring, encode_id, words_from_entropy
+from channelpay.keys import (
+    ACCOUNT_PREFIX,
+    LEDGER_PREFIX,
+    NODE_PREFIX,
+    Address,
+    Keyring,
+    check_words,
+    encode_id,
+    words_from_entropy,
+)
+from channelpay.limits import MAX_SEED_FILE_BYTES
 from channelpay.messages import control as wire
 
 set_option = click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Any configuration key.")
@@ -32,15 +43,18 @@ def flags_from(sets: Sequence[str], **named: Any) -> dict[str, Any]:
 
 
 def make_home(
-    kind: type[NodeConfig] | type[LedgerConfig], flags: dict[str, Any], words_from: TextIO | None
+    kind: type[NodeConfig] | type[LedgerConfig], flags: dict[str, Any], words_from: TextIO | None, encrypt: bool
 ) -> tuple[str, bool]:
     """(words, whether they are new) of a home that was made."""
-    home = shared().home
-    home.check_vacant()
+    options = shared()
+    options.home.check_vacant()
     text = template(kind, flags)
-    words = words_from.read(4096) if words_from else words_from_entropy(os.urandom(32))
-    home.create(words, text)
-    return " ".join(words.split()), words_from is None
+    words = check_words(words_from.read(MAX_SEED_FILE_BYTES)) if words_from else words_from_entropy(os.urandom(32))
+    passphrase = None
+    if encrypt or options.passphrase_file:
+        passphrase = new_passphrase(options.passphrase_file, os.environ)
+    options.home.create(words, text, passphrase)
+    return words, words_from is None
 
 
 def fact_pairs(facts: dict[str, str | None]) -> list[tuple[str, str]]:
@@ -58,16 +72,27 @@ def tell_new_home(words: str, new: bool, show_words: bool) -> None:
         return
     print_pairs(fact_pairs(facts))
     if show:
-        click.echo("\nThe 24 words below are all your keys. Write them down and show them to nobody:\n")
-        listed = words.split()
-        for row in range(0, 24, 6):
-            click.echo("  " + " ".join(f"{row + i + 1:2}. {listed[row + i]:<9}" for i in range(6)).rstrip())
+        print_words(words)
+    elif new and options.home.seed_is_encrypted():
+        click.echo(f"\nThe 24 words in {options.home.seed_file}, encrypted, are all your keys: keep a copy on paper")
+        click.echo("('channelpay seed show' tells them), for nobody can help when the passphrase is forgotten.")
     elif new:
         click.echo(f"\nThe 24 words in {options.home.seed_file} are all your keys: keep a copy of them on paper.")
 
 
+def print_words(words: str) -> None:
+    """The 24 words for people, numbered."""
+    click.echo("\nThe 24 words below are all your keys. Write them down and show them to nobody:\n")
+    listed = words.split()
+    for row in range(0, 24, 6):
+        click.echo("  " + " ".join(f"{row + i + 1:2}. {listed[row + i]:<9}" for i in range(6)).rstrip())
+
+
 words_option = click.option(
     "--words-from", metavar="FILE", type=click.File("r"), help="Restore from 24 words in a file; - reads stdin."
+)
+encrypt_option = click.option(
+    "--passphrase", "encrypt", is_flag=True, help="Encrypt the seed by a passphrase; you are asked for it twice."
 )
 show_words_option = click.option("--show-words", is_flag=True, help="Show the words even if stdout is no terminal.")
 
@@ -79,6 +104,7 @@ show_words_option = click.option("--show-words", is_flag=True, help="Show the wo
 @click.option("--auto-accept/--no-auto-accept", default=None, help="Accept channels that others open.")
 @set_option
 @words_option
+@encrypt_option
 @show_words_option
 @local
 def init(
@@ -88,6 +114,7 @@ def init(
     auto_accept: bool | None,
     sets: tuple[str, ...],
     words_from: TextIO | None,
+    encrypt: bool,
     show_words: bool,
 ) -> None:
     """Make the home of a new node: its keys and its configuration."""
@@ -98,7 +125,7 @@ def init(
         node__advertise=advertise,
         policy__auto_accept=auto_accept,
     )
-    words, new = make_home(NodeConfig, flags, words_from)
+    words, new = make_home(NodeConfig, flags, words_from, encrypt)
     tell_new_home(words, new, show_words)
 
 

@@ -15,6 +15,7 @@ from channelpay.cli.ledger import ledger
 from channelpay.cli.node import balance, init, peer, show_id, status, stop
 from channelpay.cli.pay import pay, payment, payments
 from channelpay.cli.run import run
+from channelpay.cli.seed import seed
 
 
 @click.group(
@@ -29,6 +30,7 @@ def cli() -> None:
 
 
 for command in (
-    init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, stop, ledger, demo, conformance
+    init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, seed, stop, ledger, demo,
+    conformance,
 ):  # fmt: skip
     cli.add_command(command)
