@@ -2,7 +2,7 @@
 
 Inputs call the node at once and wake the pump; whatever has come in by the time the pump runs is one
 commit, one flush for each channel, one write for each connection. There is no timer in this: a lone
-payment goes at once, a loaded channel batches by itself.
+payment goes at once, a loaded channel batches by itself, and so do many channels together.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import trio
 
 from channelpay.channel.effects import ChangedNote, FailedNote, OperatorNote, PaidNote, Queued
 from channelpay.channel.state import Channel
-from channelpay.errors import LocalError, Reason, RemoteError
-from channelpay.messages.peer import PastBatch, PastRecords, Request
+from channelpay.errors import LocalError, Reason, RemoteError, StoreFailed
+from channelpay.messages.peer import Message, PastBatch, PastRecords, Request
 from channelpay.node.node import Node
 from channelpay.node.ready import (
     Connection,
@@ -69,6 +69,10 @@ class Engine:
         self.arrived = trio.lowlevel.ParkingLot()  # wakes whoever waits for received payments
         self.room = trio.lowlevel.ParkingLot()  # wakes whoever waits for a queue to have room
         self._awake = trio.Event()
+        self._waiting = False  # inputs since the last turn
+        self._resting = False  # `run` sleeps, and little came when it was last awake
+        self._taken = 0  # calls of `received` since `run` fell asleep
+        self._failure: StoreFailed | None = None
         self._turned = trio.lowlevel.ParkingLot()
         self._stopped: LocalError | None = None
         self._watched: dict[Hashable, list[list[Any]]] = {}
@@ -147,7 +151,23 @@ class Engine:
     # --- The pump --------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """An input was given to the node."""
+        """An input was given to the node: a turn follows."""
+        self._waiting = True
+        self._resting = False
+        self._awake.set()
+
+    def received(self, number: Connection, messages: list[Message]) -> None:
+        """Give the node what came on a connection. A lone input has its turn at once, others have one together."""
+        self.node.received(number, messages, trio.current_time())
+        self._taken += 1
+        if not self._resting:
+            self.wake()
+            return
+        self._resting = False  # whatever else comes before `run` has seen to its deadline waits for it
+        try:
+            self.turn()
+        except StoreFailed as failure:
+            self._failure = failure  # which ends the node, not this connection
         self._awake.set()
 
     async def made_durable(self) -> None:
@@ -160,13 +180,19 @@ class Engine:
         """Pump until cancelled. Raises StoreFailed when a commit fails: nothing after it was sent."""
         while True:
             deadline = self.node.next_deadline()
-            with trio.move_on_at(math.inf if deadline is None else deadline):
+            self._resting, self._taken = self._taken <= 1 and not self._waiting, 0
+            with trio.move_on_at(math.inf if deadline is None else deadline) as sleep:
                 await self._awake.wait()
+            self._resting = False
             self._awake = trio.Event()
-            self.turn()
+            if self._failure is not None:
+                raise self._failure
+            if self._waiting or sleep.cancelled_caught:
+                self.turn()
 
     def turn(self) -> None:
         """One round: take what the node wants done, make it durable, then do it."""
+        self._waiting = False
         for hand_over in self.sources:
             hand_over()
         self.node.tick(trio.current_time())

@@ -85,9 +85,7 @@ class Peers:
             if link.initiated:
                 _log.info("connected to peer", peer=link.peer_id.hex()[:16])
             while True:
-                messages = await link.receive()
-                node.received(number, messages, trio.current_time())
-                engine.wake()
+                engine.received(number, await link.receive())
         finally:
             if self._since.get(link.peer_id, (0, 0))[0] == number:
                 del self._since[link.peer_id]
