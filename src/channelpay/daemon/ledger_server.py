@@ -102,7 +102,7 @@ class LedgerServer:
         self._waiting: list[tuple[_Client, Admitted]] = []
         self._work = trio.Event()
         self._committing = trio.Lock()
-        self._clients: set[_Client] = set()
+        self._clients: dict[_Client, None] = {}  # in the order in which they came
         self._news: defaultdict[bytes, set[_Client]] = defaultdict(set)
 
     # --- Connections -----------------------------------------------------------------------
@@ -110,14 +110,14 @@ class LedgerServer:
     async def converse(self, link: Link) -> None:
         """Serve one client until its connection ends."""
         client = _Client(link)
-        self._clients.add(client)
+        self._clients[client] = None
         try:
             async with trio.open_nursery() as nursery:
                 while True:
                     for message in await link.receive():
                         await self._take(client, message, nursery)
         finally:
-            self._clients.discard(client)
+            self._clients.pop(client, None)
 
     async def _take(self, client: _Client, message: Message, nursery: trio.Nursery) -> None:
         if not isinstance(message, Request):

@@ -1,0 +1,107 @@
+"""The stores and the ledger's books as they stand on disk, read with SQL of the auditor's own."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+_RECORD: Final = struct.Struct(">Q16s")
+SETTLED: Final = 2
+
+
+def records(blob: bytes) -> Iterator[tuple[int, bytes]]:
+    """(units, payment id) of each payment."""
+    yield from _RECORD.iter_unpack(blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One row of a node's store; `records` is None where the payments themselves are unknown."""
+
+    channel_id: bytes
+    payer: int
+    first_n: int
+    last_n: int
+    total: int  # of all payments up to last_n
+    h: bytes
+    records: bytes | None
+    memos: bytes
+    position: int | None
+    repeated: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One channel on the ledger."""
+
+    channel_id: bytes
+    accounts: tuple[bytes, bytes]
+    keys: tuple[bytes, bytes]
+    status: int
+    deposits: tuple[int, int]
+    withdrawn: tuple[int, int]
+    halves: tuple[bytes, bytes]
+    outs: tuple[int, int]
+
+    @property
+    def pot(self) -> int:
+        """What the ledger still holds for it."""
+        return 0 if self.status == SETTLED else sum(self.deposits) - sum(self.withdrawn)
+
+
+def _rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return list(connection.execute(sql))
+    finally:
+        connection.close()
+
+
+def batches(path: Path) -> list[Batch]:
+    """Every batch of a node's store, in the order in which it was written."""
+    sql = (
+        "SELECT c.channel_id, b.payer, b.first_n, b.last_n, b.total, b.h, b.records, b.memos, b.position, b.repeated"
+        " FROM batches AS b JOIN channels AS c ON c.ref = b.channel ORDER BY b.channel, b.payer, b.last_n"
+    )
+    return [
+        Batch(*row[:9], struct.unpack(f"={len(row[9]) // 2}H", row[9]) if row[9] else ()) for row in _rows(path, sql)
+    ]
+
+
+def channels(path: Path) -> dict[bytes, Row]:
+    """Every channel on the ledger."""
+    sql = (
+        "SELECT channel_id, account0, account1, key0, key1, status, deposit0, deposit1, withdrawn0, withdrawn1,"
+        " half0, half1, out0, out1 FROM channel"
+    )
+    return {r[0]: Row(r[0], r[1:3], r[3:5], r[5], r[6:8], r[8:10], r[10:12], r[12:14]) for r in _rows(path, sql)}
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The ledger's money."""
+
+    issued: int
+    balances: dict[bytes, int]
+    channels: dict[bytes, Row]
+    unbalanced: int  # entries whose lines do not sum to zero
+    wrong_after: int  # accounts whose journal does not lead to their balance
+
+
+def books(path: Path) -> Books:
+    """The ledger's books."""
+    issued = sum(row[0] for row in _rows(path, "SELECT issued FROM asset"))
+    balances = {row[0]: row[1] for row in _rows(path, "SELECT account, units FROM balance")}
+    entries: dict[int, int] = {}
+    sums: dict[bytes, int] = {}
+    for entry, holder, owner, delta in _rows(path, "SELECT entry, holder, owner, delta FROM line ORDER BY number"):
+        entries[entry] = entries.get(entry, 0) + delta
+        if holder == 0:
+            sums[owner] = sums.get(owner, 0) + delta
+    wrong = sum(1 for account in {*sums, *balances} if sums.get(account, 0) != balances.get(account, 0))
+    return Books(issued, balances, channels(path), sum(1 for total in entries.values() if total), wrong)

@@ -1,0 +1,156 @@
+"""Crash points: every await of the daemon, and every moment before and after a commit, a write, a sync, a send.
+
+The awaits are read from the source, so a new one is a new crash point by itself, and one that no run hits is missed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Final
+
+import trio
+
+import channelpay.daemon
+
+DAEMON: Final = Path(channelpay.daemon.__file__).parent
+
+NOT_SIMULATED: Final = {
+    "main": "the process: signals, logs, exit code; scripts/torture kills real processes",
+    "ledger_main": "the process: signals, logs, exit code; scripts/torture kills real processes",
+    "control_server": "the owner's socket; owners call the Api behind it",
+    "ledger_client": "a client's, not a daemon's",
+    "outside": "the door that the simulation stands in",
+    "tls": "TLS takes no entropy from outside; the network is cut in above it",
+}
+"""Modules of the daemon whose awaits are no crash points here, and why."""
+
+NOT_REACHED: Final = {
+    "link._secure": "TLS",
+    "dialling.open_secure": "TCP and TLS: the simulated network stands in its place",
+    "link._connect": "TCP and TLS: the simulated network stands in its place",
+    "api.Api._stop_node": "without an await that suspends",
+}
+"""Functions with awaits that the simulated world cannot suspend at, and why."""
+
+_STEPS: Final = ("commit", "wal write", "wal sync", "db write", "db sync")
+EVENTS: Final = (*(f"{step} {when}" for step in _STEPS for when in ("before", "after")), "sent")
+"""What a process passes, beside its awaits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One await: `name` is module.function/number of the await in it."""
+
+    name: str
+    file: str
+    first_line: int
+    last_line: int
+
+
+@cache
+def awaits() -> dict[str, Point]:
+    """All crash points at awaits, by name."""
+    found: dict[str, Point] = {}
+    for path in sorted(DAEMON.glob("*.py")):
+        if path.stem not in NOT_SIMULATED:
+            for point in _of_module(path):
+                if point.name.rpartition("/")[0] not in NOT_REACHED:
+                    found[point.name] = point
+    return found
+
+
+def _of_module(path: Path) -> Iterator[Point]:
+    def functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AsyncFunctionDef]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{prefix}.{child.name}"
+                if isinstance(child, ast.AsyncFunctionDef):
+                    yield name, child
+                yield from functions(child, name)
+            else:
+                yield from functions(child, prefix)
+
+    for name, function in functions(ast.parse(path.read_text()), path.stem):
+        for number, (first, last) in enumerate(_lines(function), 1):
+            yield Point(f"{name}/{number}", str(path), first, last)
+
+
+def _lines(function: ast.AST) -> Iterator[tuple[int, int]]:
+    """(first, last line) of every await of a function, not of functions in it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Await):
+            yield node.lineno, node.end_lineno or node.lineno
+        elif isinstance(node, ast.AsyncWith):
+            yield node.lineno, node.items[-1].context_expr.end_lineno or node.lineno
+        elif isinstance(node, ast.AsyncFor):
+            yield node.lineno, node.iter.end_lineno or node.lineno
+        yield from _lines(node)
+
+
+@cache
+def _by_line() -> dict[tuple[str, int], str]:
+    """Which point a line of a file is; the shorter of two that overlap."""
+    found: dict[tuple[str, int], str] = {}
+    for point in sorted(awaits().values(), key=lambda p: p.first_line - p.last_line):
+        for line in range(point.first_line, point.last_line + 1):
+            found[point.file, line] = point.name
+    return found
+
+
+@cache
+def _point_of(code: CodeType, line: int) -> str | None:
+    return _by_line().get((code.co_filename, line))
+
+
+def suspended_at(task: trio.lowlevel.Task) -> list[str]:
+    """The crash points at which a task waits now, outermost first."""
+    frames = (_point_of(frame.f_code, line) for frame, line in task.iter_await_frames())
+    return [name for name in frames if name is not None]
+
+
+@dataclass(slots=True)
+class Armed:
+    """A crash that waits for its moment: the `passes`-th time that a life is at `point`."""
+
+    point: str
+    passes: int
+    power: bool
+
+    def passed(self, points: list[str]) -> bool:
+        """Whether it is now."""
+        if self.point not in points:
+            return False
+        self.passes -= 1
+        return self.passes <= 0
+
+
+class Watch(trio.abc.Instrument):
+    """Looks after every step of a task whose process has a crash waiting, or all of them in a survey."""
+
+    def __init__(self, survey: Counter[str] | None = None) -> None:
+        self._survey = survey
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """The task waits, or has ended."""
+        from simulation.process import LIFE  # the process knows this module
+
+        life = task.context.get(LIFE)
+        if life is None or life.dead:
+            return
+        if self._survey is not None:
+            self._survey.update(suspended_at(task))
+        if life.armed is not None and "/" in life.armed.point:
+            life.waits_at(suspended_at(task))
+
+
+def plan_names() -> list[str]:
+    """All crash points of nodes and of a ledger, in an order that never changes for one source."""
+    return [*awaits(), *(f"{kind} {event}" for kind in ("node", "ledger") for event in EVENTS)]

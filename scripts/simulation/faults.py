@@ -1,0 +1,370 @@
+"""Whatever goes wrong: drawn from the seed, done at its moment, healed at the end."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from simulation.crashes import Armed, plan_names
+from simulation.disk import Content, Loss
+from simulation.guarantees import KINDS
+from simulation.process import NodeProcess, Process
+from simulation.workload import Owner
+from simulation.world import World
+
+_ACTIVE_S: Final = 12.0
+"""Faults fall into so many seconds."""
+
+_MOST_LIVES: Final = 60
+"""A process that starts more often than any seed makes it start is not well."""
+
+PROFILES: Final[dict[str, tuple[str, ...]]] = {
+    "calm": (),
+    "network": (
+        "delay", "cut", "cut at a byte", "half-open", "one-way silence", "slow reader", "reconnect storm",
+        "stale connection", "unreachable",
+    ),
+    "crashes": ("crash point", "crash point", "crash point", "killed", "power cut", "cut", "stopped in order"),
+    "disk": ("disk full", "sync error", "power cut", "bit flipped", "crash point"),
+    "ledger": ("ledger killed", "ledger unreachable", "ledger power cut", "ledger disk full", "ledger sync error",
+               "ledger bit flipped", "ledger stopped in order", "crash point"),
+    "old copy": ("old copy, told", "old copy, not told", "cut", "crash point"),
+    "everything": tuple(kind for kind in KINDS if not kind.startswith(("cheating", "old copy"))),
+}  # fmt: skip
+"""Which faults one seed draws from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A bit that changed at rest: where, and what its byte became."""
+
+    process: Process
+    name: str
+    at: int
+    value: int
+    bit: int
+
+
+class Nemesis:
+    """Keeps the processes of a world running, and sees to it that they have trouble."""
+
+    def __init__(self, world: World, owners: list[Owner]) -> None:
+        self.world = world
+        self.rng = random.Random(world.rng.random())
+        self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 4))[0]
+        self._crashing = "crash point" in PROFILES[self.profile]
+        self._owners = {owner.name: owner for owner in owners}
+        self._done: Counter[str] = Counter()
+        self._healed = False
+        self._crashes = 0
+        self._pending: dict[str, Armed] = {}
+        self._copies: dict[str, Content] = {}
+        self._flips: list[Flip] = []
+        self._replace: dict[str, str] = {}  # by process: what happens to its disk before it starts again
+        self._acts: dict[str, Callable[[], Awaitable[None]]] = {
+            "delay": self._delay, "cut": self._cut, "cut at a byte": self._cut_at, "half-open": self._half_open,
+            "one-way silence": self._silence, "slow reader": self._slow, "reconnect storm": self._storm,
+            "stale connection": self._stale, "unreachable": self._unreachable, "crash point": self._crash_point,
+            "killed": self._killed, "power cut": self._power, "disk full": self._full, "sync error": self._sync_error,
+            "bit flipped": self._flip, "old copy, told": self._told, "old copy, not told": self._untold,
+            "ledger killed": self._ledger_killed, "ledger power cut": self._ledger_power,
+            "ledger unreachable": self._ledger_unreachable, "ledger disk full": self._ledger_full,
+            "ledger sync error": self._ledger_sync_error, "stopped in order": self._stopped,
+            "ledger stopped in order": self._ledger_stopped, "ledger bit flipped": self._ledger_flip,
+        }  # fmt: skip
+
+    # --- Lives ---------------------------------------------------------------------------------
+
+    async def keep_alive(self, process: Process) -> None:
+        """Start a process again whenever it has ended, as its operator would."""
+        while not self.world.over:
+            if process.name not in self._pending and not self._healed and self._crashing and self.rng.random() < 0.6:
+                target, armed = self._next_crash()
+                self._pending[target.name] = armed
+            life = await process.live(self._pending.pop(process.name, None))
+            if isinstance(process, NodeProcess):
+                self._owners[process.name].process_ended(list(self.world.account.channels.values()))
+            if self.world.over:
+                return
+            self._mend(process, life.why)
+            await trio.sleep(0.05 + self.rng.random() * (0.3 if self._healed else 3.0))
+
+    def _mend(self, process: Process, why: str) -> None:
+        """What becomes of the disk between two lives."""
+        what = self._replace.pop(process.name, "")
+        if what == "flip":
+            self._flip_bit(process)
+        elif what and process.name in self._copies:
+            process.disk.put(self._copies[process.name])
+            process.restored = what == "told"
+            self._note(f"old copy, {'told' if what == 'told' else 'not told'}")
+            self.world.rolled_back.setdefault(process.name, set()).add(what)
+        elif "creation was cut off" in why:
+            process.disk.put({})  # as the message says: delete it, and it is created
+        elif why and "simulated:" not in why and self.repair(process):
+            self.world.detected += 1
+        if len(process.lived) > _MOST_LIVES:
+            self.world.account.find("unresolved", f"{process.name} does not stay up: {why}")
+            self.world.scope.cancel()
+
+    def _flip_bit(self, process: Process) -> None:
+        """One bit of the file changes while nobody uses it."""
+        content = process.disk.content()
+        name = "node.db" if isinstance(process, NodeProcess) else "ledger.db"
+        if not content.get(name):
+            return
+        damaged = bytearray(content[name])
+        at = self._place_of_damage(damaged)
+        bit = 1 << self.rng.randrange(8)
+        damaged[at] ^= bit
+        process.disk.has_failed = True
+        self._flips.append(Flip(process, name, at, damaged[at], bit))
+        process.disk.put({**content, name: bytes(damaged)})
+        self._note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
+
+    def _place_of_damage(self, data: bytearray) -> int:
+        """In a record that is known to stand in the file, or in any byte that is not empty."""
+        known = [p.payment_id for c in self.world.account.channels.values() for p in c.payments if any(p.payment_id)]
+        if known and self.rng.random() < 0.6:
+            place = data.find(self.rng.choice(known))
+            if place >= 0:
+                return place - 8 + self.rng.randrange(24)
+        places = [at for at in (self.rng.randrange(len(data)) for _ in range(20)) if data[at]]
+        return places[0] if places else len(data) // 2
+
+    def repair(self, process: Process) -> bool:
+        """The operator copies the mirror's sound half back: what was written since stays."""
+        mine = [flip for flip in self._flips if flip.process is process]
+        content = {name: bytearray(data) for name, data in process.disk.content().items()}
+        for flip in mine:
+            self._flips.remove(flip)
+            data = content.get(flip.name, bytearray())
+            if flip.at < len(data) and data[flip.at] == flip.value:
+                data[flip.at] ^= flip.bit
+        if mine:
+            process.disk.put({name: bytes(data) for name, data in content.items()})
+        return bool(mine)
+
+    def _note(self, kind: str) -> None:
+        self._done[kind] += 1
+        self.world.log("fault", kind)
+
+    def met(self) -> Counter[str]:
+        """Kinds of faults that happened, and how often."""
+        met = Counter(self._done)
+        if crashes := sum(1 for process in self.world.processes for life in process.lived if life.crashed):
+            met["crash point"] = crashes
+        for process in self.world.processes:
+            prefix = "" if isinstance(process, NodeProcess) else "ledger "
+            met.update(f"{prefix}{kind}" for kind in process.disk.faults)
+        return met
+
+    # --- The plan ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Do what the seed has in store."""
+        kinds = PROFILES[self.profile]
+        if not kinds:
+            return
+        count = self.rng.randint(1, 6)
+        times = sorted(self.rng.random() * _ACTIVE_S for _ in range(count))
+        began = trio.current_time()
+        for number, at in enumerate(times):
+            if self.profile == "old copy" or self.rng.random() < 0.2:
+                self._copy(self._node())
+            await trio.sleep(max(0.0, began + at - trio.current_time()))
+            kind = kinds[(self.world.seed + number) % len(kinds)] if number == 0 else self.rng.choice(kinds)
+            await self._acts[kind]()
+
+    async def heal(self) -> None:
+        """No more trouble: everything that is down comes up, and stays."""
+        self._healed = True
+        self._pending.clear()
+        self.world.network.heal()
+        for process in self.world.processes:
+            if process.life is not None:
+                process.life.armed = None
+            process.disk.full_after = None
+            process.disk.sync_fails = False
+        for process in self.world.processes:
+            while not process.alive:
+                await trio.sleep(0.05)
+
+    async def stop(self, process: Process) -> None:
+        """End it in order."""
+        if process.life is not None:
+            process.life.stop.set()
+            await process.life.exited.wait()
+        self.repair(process)  # what nobody has read has harmed nobody
+
+    def _node(self) -> NodeProcess:
+        return self.rng.choice(self.world.nodes)
+
+    # --- The network ---------------------------------------------------------------------------
+
+    def _stream(self) -> object:
+        streams = [s for s in self.world.network.streams if not s.owner.dead]
+        return self.rng.choice(streams) if streams else None
+
+    async def _delay(self) -> None:
+        self._note("delay")
+        self.world.network.delay_s = self.rng.choice((0.05, 0.3, 1.5))
+        await trio.sleep(self.rng.random() * 3)
+        self.world.network.delay_s = 0.0
+
+    async def _cut(self) -> None:
+        if (stream := self._stream()) is not None:
+            self._note("cut")
+            self.world.network.cut(stream)
+
+    async def _cut_at(self) -> None:
+        if (stream := self._stream()) is not None:
+            self._note("cut at a byte")
+            self.world.network.cut(stream, after=self.rng.randint(1, 400))
+
+    async def _half_open(self) -> None:
+        """A connection of which one end is gone and the other has not been told."""
+        if (stream := self._stream()) is not None:
+            self._note("half-open")
+            self.world.network.abandon(stream, 1e9)
+
+    async def _stale(self) -> None:
+        """The same, but what was under way arrives later, beside the connection that took its place."""
+        if (stream := self._stream()) is not None:
+            self._note("stale connection")
+            self.world.network.abandon(stream, self.rng.choice((0.3, 1.0, 3.0)))
+
+    async def _silence(self) -> None:
+        if (stream := self._stream()) is not None:
+            self._note("one-way silence")
+            self.world.network.silence(stream)
+
+    async def _slow(self) -> None:
+        self._note("slow reader")
+        process = self.rng.choice(self.world.processes)
+        self.world.network.asleep[process.name] = trio.current_time() + self.rng.choice((0.5, 3.0, 10.0))
+
+    async def _storm(self) -> None:
+        self._note("reconnect storm")
+        for _ in range(self.rng.randint(5, 12)):
+            await trio.sleep(self.rng.random() * 0.15)
+            for stream in list(self.world.network.streams):
+                if self.rng.random() < 0.5:
+                    self.world.network.cut(stream)
+
+    async def _unreachable(self) -> None:
+        self._note("unreachable")
+        a, b = self.rng.sample(self.world.processes, 2)
+        await self._part(a, b, self.rng.choice((1.0, 6.0)))
+
+    async def _part(self, a: Process, b: Process, seconds: float) -> None:
+        pair = frozenset((a.name, b.name))
+        self.world.network.unreachable.add(pair)
+        for x, y in ((a, b), (b, a)):
+            for stream in self.world.network.between(x.name, y.name):
+                self.world.network.silence(stream)
+        await trio.sleep(seconds)
+        self.world.network.unreachable.discard(pair)
+
+    # --- Processes -----------------------------------------------------------------------------
+
+    async def _crash_point(self) -> None:
+        """One of the crash points, at one of the next times that some process passes it."""
+        process, armed = self._next_crash()
+        if process.alive and process.life is not None and self.rng.random() < 0.7:
+            process.life.armed = armed
+            return
+        self._pending[process.name] = armed  # from the first moment of its next life
+        self._end(process, Loss.KILLED)
+
+    def _next_crash(self) -> tuple[Process, Armed]:
+        """Points take turns over the seeds, so that rare ones have their turn as often as others."""
+        names = plan_names()
+        name = names[(self.world.seed * 5 + self._crashes) % len(names)]
+        self._crashes += 1
+        ledger = name.startswith(("ledger_server.", "ledger "))
+        if name.startswith(("accepting.", "dialling.", "link.")) and self.rng.random() < 0.3:
+            ledger = True
+        process: Process = self.world.ledger if ledger else self._node()
+        return process, Armed(name, self.rng.choice((1, 1, 2, 5, 20)), self.rng.random() < 0.5)
+
+    def _end(self, process: Process, loss: Loss) -> None:
+        if process.life is not None:
+            process.life.kill(loss)
+
+    async def _killed(self) -> None:
+        self._note("killed")
+        self._end(self._node(), Loss.KILLED)
+
+    async def _power(self) -> None:
+        self._note("power cut")
+        self._end(self._node(), Loss.POWER)
+
+    async def _stopped(self) -> None:
+        """By its operator, who starts it again."""
+        await self._stop(self._node(), "stopped in order")
+
+    async def _ledger_stopped(self) -> None:
+        await self._stop(self.world.ledger, "ledger stopped in order")
+
+    async def _stop(self, process: Process, kind: str) -> None:
+        if process.life is not None and process.alive:
+            self._note(kind)
+            process.life.stop.set()
+
+    async def _ledger_killed(self) -> None:
+        self._note("ledger killed")
+        self._end(self.world.ledger, Loss.KILLED)
+
+    async def _ledger_power(self) -> None:
+        self._note("ledger power cut")
+        self._end(self.world.ledger, Loss.POWER)
+
+    async def _ledger_unreachable(self) -> None:
+        self._note("ledger unreachable")
+        await self._part(self._node(), self.world.ledger, self.rng.choice((2.0, 8.0)))
+
+    # --- Disks ---------------------------------------------------------------------------------
+
+    async def _full(self) -> None:
+        self._node().disk.full_after = self.rng.randrange(4)
+
+    async def _sync_error(self) -> None:
+        self._node().disk.sync_fails = True
+
+    async def _ledger_full(self) -> None:
+        self.world.ledger.disk.full_after = self.rng.randrange(4)
+
+    async def _ledger_sync_error(self) -> None:
+        self.world.ledger.disk.sync_fails = True
+
+    async def _flip(self) -> None:
+        process = self._node()
+        self._replace[process.name] = "flip"
+        self._end(process, Loss.KILLED)
+
+    async def _ledger_flip(self) -> None:
+        self._replace["ledger"] = "flip"
+        self._end(self.world.ledger, Loss.KILLED)
+
+    def _copy(self, process: NodeProcess) -> None:
+        """A copy of a node's store, as a backup makes it: what is durable now."""
+        if process.disk.content():
+            self._copies[process.name] = process.disk.content()
+
+    async def _told(self) -> None:
+        await self._old_copy("told")
+
+    async def _untold(self) -> None:
+        await self._old_copy("not told")
+
+    async def _old_copy(self, what: str) -> None:
+        process = next((n for n in self.world.nodes if n.name in self._copies), None)
+        if process is not None:
+            self._replace[process.name] = what
+            self._end(process, Loss.KILLED)

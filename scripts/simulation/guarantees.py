@@ -1,0 +1,51 @@
+"""What may be expected after which faults: spec/17-simulation.md, derived from section 6 of the protocol's design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+KINDS: Final = (
+    "delay", "cut", "cut at a byte", "half-open", "one-way silence", "slow reader", "reconnect storm",
+    "stale connection", "unreachable", "crash point", "killed", "power cut", "stopped in order",
+    "unsynced writes lost", "torn write", "disk full", "sync error", "bit flipped",
+    "old copy, told", "old copy, not told",
+    "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable",
+    "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
+    "cheating close",
+)  # fmt: skip
+"""Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """What a combination of faults lets happen to the parties that it concerns."""
+
+    name: str
+    counters: frozenset[str]
+
+
+OLD_COPY: Final = Excuse("old copy, honest peer", frozenset({"drift"}))
+"""What the copy lacked comes back from the peer, in the peer's order: positions of a journal may change. No money does."""
+
+OLD_COPY_CHEATED: Final = Excuse(
+    "old copy, dishonest peer", frozenset({"lost", "drift", "below_entitlement", "phantom", "unresolved", "duplicated"})
+)
+"""What came after the copy is gone if the peer does not give it back: the one residual risk."""
+
+CHEATER: Final = Excuse("the cheater's own", frozenset({"lost", "drift", "below_entitlement", "phantom", "unresolved"}))
+"""Whoever shows an old state and stays away has no claim to anything."""
+
+
+def excuse_for(world: World, *names: str | None) -> Excuse | None:
+    """What the table excuses in findings that concern these parties; None: nothing."""
+    parties = set(names) if names and names != (None,) else set(world.rolled_back) | world.cheaters
+    old, cheats = parties & set(world.rolled_back), parties & world.cheaters
+    if old and world.cheaters - old:
+        return OLD_COPY_CHEATED
+    if cheats:
+        return CHEATER
+    return OLD_COPY if old else None

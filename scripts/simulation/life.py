@@ -1,0 +1,205 @@
+"""One seed from its first channel to the audit."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+from trio.testing import MockClock
+
+from channelpay.errors import LocalError
+from channelpay.messages import control
+from simulation.auditor import Verdict, audit
+from simulation.crashes import Watch
+from simulation.faults import Nemesis
+from simulation.model import ChannelAccount
+from simulation.process import cut_in_network, watch_commits
+from simulation.workload import Owner
+from simulation.world import World, fast_disk
+
+_ACTIVE_S: Final = 60.0
+_SETTLE_S: Final = 1500.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one seed came to."""
+
+    seed: int
+    trace: str
+    payments: int
+    verdict: Verdict
+    profile: str
+    faults: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    tail: list[str] = field(default_factory=list)
+
+
+_CURRENT: list[World] = []
+
+
+def live(seed: int, payments: int, *, verbose: bool = False, survey: Counter[str] | None = None) -> Outcome:
+    """Live one seed in this thread; nothing outside it decides anything."""
+    watch_commits()
+    cut_in_network(lambda: _CURRENT[-1].network)
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
+    trio._core._run._r = random.Random(seed)  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory(dir=fast_disk(), prefix="simulation") as directory:
+        world = World(seed, Path(directory))
+        if verbose:
+            world.tail = []
+        _CURRENT.append(world)
+        try:
+            watch = Watch(survey)
+            return trio.run(_Story(world, payments).run, clock=MockClock(autojump_threshold=0), instruments=[watch])
+        finally:
+            _CURRENT.pop()
+            for process in world.processes:
+                process.remove()
+
+
+class _Story:
+    def __init__(self, world: World, payments: int) -> None:
+        self.world = world
+        self.payments = payments
+        self.owners = [Owner(world, node) for node in world.nodes]
+        self.nemesis = Nemesis(world, self.owners)
+
+    async def run(self) -> Outcome:
+        world = self.world
+        with world.scope:
+            await self._tell()
+        verdict = audit(world, self.owners)
+        made = sum(1 for c in world.account.channels.values() for p in c.payments if p.asked)
+        return Outcome(
+            world.seed,
+            world.trace,
+            made,
+            verdict,
+            self.nemesis.profile,
+            self.nemesis.met(),
+            world.hits,
+            world.tail or [],
+        )
+
+    async def _tell(self) -> None:
+        world = self.world
+        async with trio.open_nursery() as nursery:
+            for process in world.processes:
+                nursery.start_soon(self.nemesis.keep_alive, process)
+            with trio.move_on_after(_ACTIVE_S):
+                await self._open()
+                await self._act()
+            await self.nemesis.heal()
+            await self._resolve()
+            await self._settle()
+            world.over = True
+            for process in world.processes:
+                await self.nemesis.stop(process)
+
+    async def _open(self) -> None:
+        pairs = [(0, 1), (1, 2), (2, 0)][: 1 if len(self.owners) == 2 else 2]
+        if self.world.rng.random() < 0.3:
+            pairs.append((1, 0))
+        for a, b in pairs:
+            if self.world.rng.random() < 0.5:
+                a, b = b, a
+            await self.owners[a].open(self.world.nodes[b])
+
+    async def _act(self) -> None:
+        world = self.world
+        channels = list(world.account.channels.values())
+        if not channels:
+            return
+        directions = [
+            (owner, channel)
+            for channel in channels
+            for owner in self.owners
+            if owner.name in channel.sides and not (channel.flags == 1 and channel.sides[1] == owner.name)
+        ]
+        shares = [self.payments // len(directions)] * len(directions)
+        shares[0] += self.payments - sum(shares)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.nemesis.run)
+            for (owner, channel), share in zip(directions, shares, strict=True):
+                nursery.start_soon(self._pay, owner, channel, share)
+            for channel in channels:
+                for owner in self.owners:
+                    if owner.name in channel.sides:
+                        nursery.start_soon(self._busy, owner, channel)
+
+    @staticmethod
+    async def _pay(owner: Owner, channel: ChannelAccount, count: int) -> None:
+        await owner.endow(channel)
+        await owner.pay(channel, count)
+
+    async def _busy(self, owner: Owner, channel: ChannelAccount) -> None:
+        for _ in range(owner.rng.randrange(4)):
+            await trio.sleep(owner.rng.random() * 5)
+            await owner.act(channel)
+
+    async def _resolve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + 400.0
+            for channel in self.world.account.channels.values():
+                for owner in self.owners:
+                    if owner.name in channel.sides:
+                        nursery.start_soon(owner.resolve, channel)
+
+    # --- The end -------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Every channel is closed in one way or another, and the ledger pays out."""
+        world = self.world
+        for owner in self.owners:  # openings that were cut off and went on all the same
+            for other in self.owners:
+                if other is not owner:
+                    await owner.adopt(other.process, 10**9, 0)
+        async with trio.open_nursery() as nursery:
+            for channel in world.account.channels.values():
+                nursery.start_soon(self._close, channel)
+        async with trio.open_nursery() as nursery:
+            for owner in self.owners:
+                nursery.start_soon(owner.read_journal)
+                for channel in world.account.channels.values():
+                    if owner.name in channel.sides:
+                        nursery.start_soon(owner.look_up, channel)
+
+    async def _close(self, channel: ChannelAccount) -> None:
+        rng = random.Random(int.from_bytes(channel.channel_id[:8], "big"))
+        both = [owner for owner in self.owners if owner.name in channel.sides]
+        first = rng.choice(both)
+        force = int(rng.random() < 0.4)
+        if rng.random() < 0.2:
+            async with trio.open_nursery() as nursery:
+                for owner in both:
+                    nursery.start_soon(owner.call, control.CloseChannel(channel.channel_id, force, 0))
+        deadline = trio.current_time() + _SETTLE_S
+        while trio.current_time() < deadline:
+            answer = await first.call(control.CloseChannel(channel.channel_id, force, 0))
+            shown = await first.call(control.ShowChannel(channel.channel_id.hex()))
+            phase = shown.channel.phase if isinstance(shown, control.ChannelOne) else ""
+            if phase in ("settled", "abandoned"):
+                break
+            if isinstance(answer, LocalError):
+                await trio.sleep(5.0)
+            await trio.sleep(2.0)
+        else:
+            self.world.account.find("unresolved", f"channel {channel.channel_id.hex()[:8]} does not settle: {phase}")
+            return
+        for owner in both:
+            with trio.move_on_after(200.0) as scope:
+                while True:
+                    shown = await owner.call(control.ShowChannel(channel.channel_id.hex()))
+                    if isinstance(shown, LocalError) or (
+                        isinstance(shown, control.ChannelOne) and shown.channel.phase in ("settled", "abandoned")
+                    ):
+                        break
+                    await trio.sleep(1.0)
+            if scope.cancelled_caught:
+                self.world.account.find("unresolved", f"{owner.name} does not see that a channel has settled")

@@ -1,0 +1,74 @@
+"""What owners asked for and what they were told: the auditor's own account, kept outside all daemons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+NO_ID = bytes(16)
+
+
+class State(Enum):
+    """What the owner of a payer knows of one payment."""
+
+    NEW = "new"
+    ASKED = "asked"  # no answer yet
+    UNKNOWN = "unknown"  # the daemon ended before it answered, or said that it does not know
+    PAID = "paid"
+    REFUSED = "refused"  # told that it is not paid
+
+
+@dataclass(slots=True, eq=False)
+class Payment:
+    """One payment that an owner wants made."""
+
+    payer: str
+    channel_id: bytes
+    payment_id: bytes
+    amount: int
+    memo: bytes = b""
+    state: State = State.NEW
+    n: int = 0  # its number, once told
+    asked: int = 0  # how often
+    may_be_paid: bool = False  # some answer, or none, left it open whether it was sent
+
+    @property
+    def open(self) -> bool:
+        """Whether its owner does not know what became of it."""
+        return self.state in (State.ASKED, State.UNKNOWN)
+
+
+@dataclass(slots=True)
+class Wish:
+    """Money that an owner moved between account and channel: units that surely moved, units that may have."""
+
+    surely: int = 0
+    perhaps: int = 0
+
+
+@dataclass(slots=True)
+class ChannelAccount:
+    """One channel as its owners see it."""
+
+    channel_id: bytes
+    sides: tuple[str, str]  # names of party 0 and party 1
+    flags: int
+    opened: tuple[int, int]  # what party 0 wanted to put in: asked (least, most)
+    payments: list[Payment] = field(default_factory=list)
+    topups: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
+    withdrawals: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
+    cheated_by: str = ""
+
+
+@dataclass(slots=True)
+class Account:
+    """Everything that happened in a world, for the auditor."""
+
+    channels: dict[bytes, ChannelAccount] = field(default_factory=dict)
+    findings: list[tuple[str, str]] = field(default_factory=list)  # (counter, what) that were seen on the way
+    seen: dict[str, dict[int, tuple[bytes, bytes]]] = field(default_factory=dict)
+    """By node: journal position -> (channel, row) as the application read it."""
+
+    def find(self, counter: str, what: str) -> None:
+        """Something that must not be, seen while it happened."""
+        self.findings.append((counter, what))

@@ -1,0 +1,365 @@
+"""What owners do with their nodes: open, pay in every way, retry, top up, withdraw, claim, look, close."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+import trio
+
+from channelpay.daemon.api import Api
+from channelpay.errors import LocalError, Reason
+from channelpay.messages import control
+from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
+from simulation.model import NO_ID, ChannelAccount, Payment, State, Wish
+from simulation.process import START, Life, NodeProcess
+from simulation.world import World, address_of, usd
+
+_RECORD: Final = struct.Struct(">Q16s")
+_OPEN_TRIES: Final = 8
+_LEFT_OPEN: Final = (Reason.TIMED_OUT,)
+"""Reasons that say nothing about whether a payment was made."""
+
+ANSWER_S: Final = 20.0
+"""How long an owner waits before it looks for another way to learn what became of a payment."""
+
+
+def records_of(payments: list[Payment]) -> bytes:
+    """Payments as a caller packs them."""
+    return b"".join(_RECORD.pack(p.amount, p.payment_id) for p in payments)
+
+
+def memos_of(payments: list[Payment]) -> bytes:
+    """Their memos as a caller packs them."""
+    memos = [[index, p.memo] for index, p in enumerate(payments) if p.memo]
+    return msgpack.packb(memos) if memos else b""
+
+
+class Owner:
+    """Whoever owns a node. It survives the node's crashes and remembers what it asked for."""
+
+    def __init__(self, world: World, process: NodeProcess) -> None:
+        self.world = world
+        self.process = process
+        self.name = process.name
+        self.rng = random.Random(world.rng.random())
+        self._calls = 0
+
+    # --- Asking --------------------------------------------------------------------------------
+
+    async def api(self) -> tuple[Life, Api]:
+        """The running node, as soon as there is one."""
+        while not self.process.alive:
+            await trio.sleep(0.05)
+        life = self.process.life
+        assert life is not None
+        assert life.api is not None
+        return life, life.api
+
+    async def call(self, method: control.Method, patience_s: float = 90.0) -> Any:
+        """The answer, or the LocalError that refused it, or None when there was none."""
+        life, api = await self.api()
+        answer: Any = None
+
+        async def ask(scope: trio.CancelScope) -> None:
+            nonlocal answer
+            life.enter()
+            try:
+                answer = await api.call(method)
+            except LocalError as error:
+                answer = error
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, nursery.cancel_scope)
+            nursery.start_soon(_until_exit, life, nursery.cancel_scope)
+            nursery.cancel_scope.deadline = trio.current_time() + patience_s
+        if life.dead:
+            answer = None
+        self.world.log("answer", self.name, method.NAME, "none" if answer is None else type(answer).__name__)
+        return answer
+
+    # --- Channels ------------------------------------------------------------------------------
+
+    async def open(self, peer: NodeProcess) -> ChannelAccount | None:
+        """A channel with another node, or None if it could not be had."""
+        known = set(self.world.account.channels)
+        deposit = self.rng.choice((2_000, 20_000, 200_000))
+        flags = self.rng.choice((0, 0, 0, 1))
+        window_s = self.rng.choice((10, 30, 120))
+        method = control.OpenChannel(address_of(peer), usd(), deposit, flags, window_s, 0)
+        for _ in range(_OPEN_TRIES):
+            answer = await self.call(method)
+            await self.adopt(peer, deposit, flags)
+            fresh = [
+                c for key, c in self.world.account.channels.items() if key not in known and c.sides[0] == self.name
+            ]
+            if fresh:
+                return fresh[0]
+            if isinstance(answer, LocalError) and answer.reason is Reason.USAGE:
+                raise AssertionError(str(answer))
+            await trio.sleep(0.5 + self.rng.random())
+        return None
+
+    async def adopt(self, peer: NodeProcess, deposit: int, flags: int) -> None:
+        """Take into the account what the node shows: an opening may have gone on after its call was cut off."""
+        shown = await self.call(control.ListChannels(None, 1))
+        if isinstance(shown, control.ChannelList):
+            for info in shown.channels:
+                if info.channel_id not in self.world.account.channels and info.side == 0:
+                    self.world.account.channels[info.channel_id] = ChannelAccount(
+                        info.channel_id, (self.name, peer.name), flags, (0, deposit)
+                    )
+
+    async def endow(self, channel: ChannelAccount) -> None:
+        """Party 1 puts money in, so that it can pay."""
+        side = channel.sides.index(self.name)
+        if side == 1 and channel.flags == 0 and self.rng.random() < 0.8:
+            await self.move(channel, channel.topups[side], control.TopupChannel, self.rng.choice((500, 5_000, 50_000)))
+
+    # --- Paying --------------------------------------------------------------------------------
+
+    def payment(self, channel: ChannelAccount, most: int) -> Payment:
+        """A payment that this owner wants made."""
+        payment_id = NO_ID
+        if self.rng.random() < 0.9:
+            stamp = int((START + trio.current_time()) * 1000).to_bytes(6, "big")
+            payment_id = stamp + self.rng.randbytes(10)
+        memo = self.rng.randbytes(self.rng.choice((1, 20))) if self.rng.random() < 0.1 else b""
+        payment = Payment(self.name, channel.channel_id, payment_id, self.rng.randint(1, most), memo)
+        channel.payments.append(payment)
+        return payment
+
+    async def pay(self, channel: ChannelAccount, count: int) -> None:
+        """So many payments, in pieces, at the owner's pace; those that were cut off are asked for again."""
+        most = self.rng.choice((10, 100, 1000))
+        left = count
+        while left:
+            size = min(left, self.rng.choice((1, 1, 1, 2, 5, 12, 40)))
+            left -= size
+            payments = [self.payment(channel, most) for _ in range(size)]
+            await self.ask(channel, payments, together=size > 1 and self.rng.random() < 0.4)
+            if self.rng.random() < 0.3:
+                await trio.sleep(self.rng.random() * 0.5)
+            if self.rng.random() < 0.25:
+                await self.answered(payments, 2.0)
+            if self.rng.random() < 0.15:
+                await self.repeat(channel)
+        for _ in range(4):
+            refused = [p for p in channel.payments if p.payer == self.name and p.state is State.REFUSED]
+            if not refused:
+                break
+            await trio.sleep(1.0)
+            await self.ask(channel, [p for p in refused if p.payment_id != NO_ID][:60])
+
+    async def ask(self, channel: ChannelAccount, payments: list[Payment], together: bool = False) -> None:
+        """Hand payments to the node; their answers come later."""
+        async with trio.open_nursery() as nursery:  # a task of its own, which acts for the daemon
+            nursery.start_soon(self._ask, channel, payments, together)
+
+    async def _ask(self, channel: ChannelAccount, payments: list[Payment], together: bool) -> None:
+        life, api = await self.api()
+        if life.dead:
+            return
+        life.enter()
+        self._calls += len(payments) + 1
+        first = self._calls - len(payments)
+        with trio.move_on_after(ANSWER_S) as scope:
+            try:
+                await api.wait_room(channel.channel_id)
+            except LocalError:
+                return
+        if scope.cancelled_caught or life.dead:
+            return
+        for payment in payments:
+            payment.state = State.ASKED if payment.state is not State.PAID else State.PAID
+            payment.asked += 1
+            payment.may_be_paid = True
+        self.world.log("asked", self.name, len(payments))
+        message = (first, channel.channel_id, records_of(payments), memos_of(payments))
+        if not together:
+            api.pay_each(PayEach(*message), self._each(life, payments, first))
+            return
+        try:
+            api.pay_many(PayMany(*message), self._many(life, payments))
+        except LocalError as error:
+            for payment in payments:
+                self._refused(payment, error)
+
+    def _each(self, life: Life, payments: list[Payment], first: int) -> Callable[[Paid | Refusal], None]:
+        def done(answer: Paid | Refusal) -> None:
+            if life.dead:
+                return
+            if isinstance(answer, Refusal):
+                self._refused(payments[answer.call_id - first], answer.error)
+                return
+            for place in range(answer.count):
+                self._paid(payments[answer.call_id - first + place], answer.first_n + place)
+
+        return done
+
+    def _many(self, life: Life, payments: list[Payment]) -> Callable[[Paid | LocalError], None]:
+        def done(answer: Paid | LocalError) -> None:
+            if life.dead:
+                return
+            if isinstance(answer, LocalError):
+                for payment in payments:
+                    self._refused(payment, answer)
+                return
+            n = answer.first_n
+            for payment in payments:
+                # Payments whose ids were paid before are left out; where they are, the answer does not say.
+                self._paid(payment, n if not answer.repeated else 0)
+                n += 1
+
+        return done
+
+    def _paid(self, payment: Payment, n: int) -> None:
+        self.world.log("paid", self.name, n)
+        if payment.state is State.PAID and n and payment.n and n != payment.n:
+            self.world.account.find("duplicated", f"{self.name}: one id was acknowledged as {payment.n} and as {n}")
+        payment.state = State.PAID
+        payment.n = payment.n or n
+
+    def _refused(self, payment: Payment, error: LocalError) -> None:
+        self.world.log("refused", self.name, error.reason.name)
+        left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
+        if payment.state is State.PAID:
+            if error.reason in (Reason.ID_REUSED, Reason.ID_EXPIRED):
+                self.world.account.find("drift", f"{self.name}: a paid id is refused: {error}")
+            return
+        payment.state = State.UNKNOWN if left_open else State.REFUSED
+        payment.may_be_paid = left_open
+
+    async def answered(self, payments: list[Payment], patience_s: float) -> bool:
+        """Wait for answers; whether all have come."""
+        deadline = trio.current_time() + patience_s
+        while any(p.state is State.ASKED for p in payments) and trio.current_time() < deadline:
+            if not self.process.alive:
+                return False
+            await trio.sleep(0.02)
+        return not any(p.state is State.ASKED for p in payments)
+
+    async def repeat(self, channel: ChannelAccount) -> None:
+        """Ask again for something that is paid, under way or unknown: it is one payment all the same."""
+        mine = [p for p in channel.payments if p.payer == self.name and p.payment_id != NO_ID and p.asked]
+        if mine:
+            again = self.rng.sample(mine, min(len(mine), self.rng.choice((1, 1, 3))))
+            await self.ask(channel, again, together=self.rng.random() < 0.3)
+
+    def process_ended(self, channels: list[ChannelAccount]) -> None:
+        """The node is gone: nobody will answer what was asked of it."""
+        for channel in channels:
+            for payment in channel.payments:
+                if payment.payer == self.name and payment.state is State.ASKED:
+                    payment.state = State.UNKNOWN
+
+    async def resolve(self, channel: ChannelAccount) -> None:
+        """After the faults: ask again until every payment has an answer, or the channel cannot pay any more."""
+        for _ in range(12):
+            left = [p for p in channel.payments if p.payer == self.name and p.open and p.payment_id != NO_ID]
+            if not left:
+                return
+            await self.ask(channel, left[:50])
+            await self.answered(left, ANSWER_S)
+            if any(p.state is State.ASKED for p in left):
+                await trio.sleep(1.0)
+        # The rest is looked up when the channel has settled.
+
+    async def look_up(self, channel: ChannelAccount) -> None:
+        """After the settlement: what the node says became of what is still open."""
+        for payment in channel.payments:
+            if payment.payer != self.name or payment.payment_id == NO_ID:
+                continue
+            if not payment.open and self.rng.random() > 0.05:
+                continue
+            view = await self.call(control.FindPayment(payment.payment_id, channel.channel_id))
+            if not isinstance(view, control.PaymentView):
+                self.world.account.find("unresolved", f"{self.name}: nobody tells what became of a payment")
+                continue
+            paid = view.status == control.PAYMENT_PAID
+            if paid and view.amount != payment.amount:
+                self.world.account.find("drift", f"{self.name}: paid {view.amount} where {payment.amount} was asked")
+            if payment.open:
+                if paid:
+                    self._paid(payment, view.n)
+                else:
+                    payment.state, payment.may_be_paid = State.REFUSED, False
+            elif paid != (payment.state is State.PAID):
+                self.world.account.find("drift", f"{self.name}: told {payment.state.value}, now status {view.status}")
+
+    # --- Money ---------------------------------------------------------------------------------
+
+    async def act(self, channel: ChannelAccount) -> None:
+        """One of the things that owners do beside paying."""
+        side = channel.sides.index(self.name)
+        what = self.rng.choice(("topup", "topup", "withdraw", "withdraw", "claim", "look", "other amount"))
+        units = self.rng.choice((1, 50, 500))
+        if what == "topup":
+            await self.move(channel, channel.topups[side], control.TopupChannel, units)
+        elif what == "withdraw":
+            await self.move(channel, channel.withdrawals[side], control.WithdrawChannel, units)
+        elif what == "claim" and channel.flags == 1 and side == 1:
+            await self.call(control.ClaimChannel(channel.channel_id))
+        elif what == "other amount":
+            await self.ask_other_amount(channel)
+        else:
+            await self.look_at(max(self.world.account.seen.get(self.name, {}), default=0))
+
+    async def move(self, channel: ChannelAccount, wish: Wish, method: Any, units: int) -> None:
+        """A top-up or a withdrawal."""
+        wish.perhaps += units
+        answer = await self.call(method(channel.channel_id, units))
+        if isinstance(answer, control.ChannelOne):
+            wish.surely += units
+        elif isinstance(answer, LocalError) and answer.reason not in (
+            Reason.TIMED_OUT,
+            Reason.STOPPING,
+            Reason.PEER_REFUSED,
+        ):
+            wish.perhaps -= units
+
+    async def ask_other_amount(self, channel: ChannelAccount) -> None:
+        """A used id with another amount is refused, whatever happened to it."""
+        mine = [p for p in channel.payments if p.payer == self.name and p.state is State.PAID and p.payment_id != NO_ID]
+        if not mine:
+            return
+        payment = self.rng.choice(mine)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_twisted, channel, payment)
+
+    async def _ask_twisted(self, channel: ChannelAccount, payment: Payment) -> None:
+        life, api = await self.api()
+        life.enter()
+        twisted = Payment(self.name, channel.channel_id, payment.payment_id, payment.amount + 1)
+
+        def done(answer: Paid | Refusal) -> None:
+            if not life.dead and isinstance(answer, Paid):
+                self.world.account.find("duplicated", f"{self.name}: a used id with another amount was paid")
+
+        api.pay_each(PayEach(0, channel.channel_id, records_of([twisted]), b""), done)
+
+    async def read_journal(self) -> None:
+        """All of it from the beginning, at the end."""
+        after = 0
+        while isinstance(page := await self.look_at(after), control.ReceivedPage) and page.batches:
+            after = page.cursor
+
+    async def look_at(self, after: int) -> Any:
+        """Read the journal on, as an application does; what was read once must stay as it was."""
+        seen = self.world.account.seen.setdefault(self.name, {})
+        page = await self.call(control.Payments(after, 50, 0))
+        if isinstance(page, control.ReceivedPage):
+            for row in page.batches:
+                now = (row.channel_id, row.records)
+                if seen.setdefault(row.position, now) != now:
+                    self.world.account.find("drift", f"{self.name}: journal position {row.position} changed")
+        return page
+
+
+async def _until_exit(life: Life, scope: trio.CancelScope) -> None:
+    await life.exited.wait()
+    scope.cancel()
