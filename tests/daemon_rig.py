@@ -190,14 +190,7 @@ class Rig:
         ledger_id = self.ledger.ledger.ledger_id
         self.store = NodeStore(self.home.node_db, self.id, ledger_id)
         self.node = Node(self.keys, ledger_id, self.policy, self.entropy.randbytes, trio.current_time())
-        self.node.next_key_index = self.store.next_key_index()
-        self.node.ledger.number = self.store.ledger_number()
-        self.node.ledger.restored_until = self.store.restored_until()
-        self.node.addresses.update(self.store.peers())
-        for channel in self.store.channels(self.keys):
-            self.node.load(channel)
-        for request in self.store.requests():
-            self.node.load_request(request)
+        self.node.load(self.store)
         self.engine = Engine(self.node, self.store)
         self.peers = Peers(self.engine, self.keys.identity, ledger_id)
         address = parse_address(LEDGER_PREFIX, f"{encode_id(LEDGER_PREFIX, ledger_id)}@127.0.0.1:7669")

@@ -110,13 +110,7 @@ class NodeWorld:
         self.node = Node(
             self.keys, self.world.ledger.ledger.ledger_id, self.policy, self.entropy.randbytes, self.world.clock
         )
-        self.node.next_key_index = self.store.next_key_index()
-        self.node.ledger.number = self.store.ledger_number()
-        self.node.ledger.restored_until = self.store.restored_until()
-        for channel in self.store.channels(self.keys):
-            self.node.load(channel)
-        for request in self.store.requests():
-            self.node.load_request(request)
+        self.node.load(self.store)
         self._forget_ledger()
         self.alive = True
 

@@ -121,6 +121,7 @@ class Reason(StrEnum):
     TIMED_OUT = "timed-out"
     STOPPING = "node-stopping"
     UNKNOWN_PAYMENT = "unknown-payment"
+    PRUNED = "records-pruned"
 
 
 def shown(text: str, most: int = 80) -> str:

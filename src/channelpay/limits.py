@@ -150,6 +150,9 @@ DUPLICATE_WINDOW_BATCHES: Final = 64
 REMEMBERED_IDS: Final = 65_536
 """Payment ids of one direction kept in memory; older ones are looked up in the store."""
 
+MAX_SEARCHED_BATCHES: Final = 256
+"""Batches on disk that a peer may make a payee look through for the ids of one batch: some 50 ms at most."""
+
 PAYMENT_ID_HORIZON_S: Final = 86_400
 """An id whose time stamp is older is refused as expired: the store need not look further back."""
 
@@ -230,3 +233,24 @@ MAX_SEED_FILE_BYTES: Final = 4096
 
 MAX_PASSPHRASE_BYTES: Final = 1024
 """Longer than anybody types; a file that is no passphrase is noticed."""
+
+# --- Pruning (spec N-32) --------------------------------------------------------------------
+MIN_KEEP_S: Final = PAYMENT_ID_HORIZON_S + PAYMENT_ID_FUTURE_S
+"""Payment ids are remembered with the records that carry them: an id may be used until the horizon has passed since
+its time stamp, which may lie ahead."""
+
+DEFAULT_KEEP_S: Final = MAX_WINDOW_S
+"""As long as the longest dispute window: a peer that was away for longer and then RECALLs has lost its channels."""
+
+MAX_KEEP_S: Final = 100 * 365 * 86_400
+"""A century: for ever."""
+
+PRUNE_MARK_S: Final = 3_600
+"""How exactly the age of records is known: they are kept up to an hour longer than asked for."""
+
+PRUNE_LOOK_S: Final = 60.0
+"""How often a node looks whether more has become old."""
+
+PRUNE_STEP_BATCHES: Final = 256
+PRUNE_STEP_BYTES: Final = 1024 * 1024
+"""Records that one step of pruning takes away: 2 to 4 ms, in which no payment moves."""

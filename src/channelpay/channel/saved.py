@@ -249,6 +249,35 @@ def _load_cold(c: Channel, cold: _Cold) -> None:
         )
 
 
+class Summary(NamedTuple):
+    """What a node must know of every channel at its start, before it loads any."""
+
+    channel_id: bytes
+    peer_id: bytes
+    side: int
+    window_s: int
+    phase: Phase
+    rests: bool  # nothing falls due before the peer or the ledger speaks
+
+
+def summarise(channel_id: bytes, saved: Saved) -> Summary:
+    """The summary of a saved channel; raises RemoteError(MALFORMED) for damaged bytes."""
+    s = _Setup.decode(saved.setup)
+    return Summary(channel_id, s.peer_id, s.side, s.window_s, *phase_and_rest(saved.cold))
+
+
+def phase_and_rest(cold: bytes) -> tuple[Phase, bool]:
+    """The phase, and whether the channel rests, from the cold part alone.
+
+    One that is open rests as long as nothing has been agreed, asked or shown that wants an end.
+    """
+    c = _Cold.decode(cold)
+    if c.phase != Phase.OPEN:
+        return Phase(c.phase), c.phase in (Phase.SETTLED, Phase.ABANDONED)
+    busy = c.withdrawals or c.final or c.close_asked or c.force_asked or c.evidence or c.own_known or c.peer_known
+    return Phase.OPEN, not busy and c.reading is not None
+
+
 def unpack_hot_held(hot: bytes) -> int:
     """How many of my payments the peer had acknowledged, from the hot part alone."""
     values = _HOT.unpack(hot)

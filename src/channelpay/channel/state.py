@@ -119,7 +119,7 @@ class Setup:
     peer_limits: ReceiveLimits
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Channel:
     """One side of a channel. Changed only by the functions of this package."""
 

@@ -99,7 +99,7 @@ class Api:
 
     async def _status(self, _: control.Status) -> Record:
         node, clock = self.node, trio.current_time()
-        phases = [c.phase for c in node.channels.values()]
+        phases = node.roster.phases
         return control.StatusView(
             node.node_id,
             __version__,
@@ -111,9 +111,9 @@ class Api:
             node.ledger.time_now(clock),
             node.ledger.number,
             node.account,
-            sum(p in (Phase.ACCEPTED, Phase.FUNDED, Phase.OPEN) for p in phases),
-            sum(p in (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING) for p in phases),
-            sum(p == Phase.SETTLED for p in phases),
+            sum(phases[p] for p in (Phase.ACCEPTED, Phase.FUNDED, Phase.OPEN)),
+            sum(phases[p] for p in (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING)),
+            phases[Phase.SETTLED],
             len(node.connections),
             self.engine.store.received,
             tuple(cut(warning, 1000) for warning in self.engine.warnings),
@@ -136,24 +136,21 @@ class Api:
         await self._until(lambda: ledger.fresh_at >= asked_at, LEDGER_REQUEST_TIMEOUT_S, self._no_ledger)
 
     async def _channels(self, method: control.ListChannels) -> Record:
-        after = method.after or b""
-        ids = sorted(
-            key for key, c in self.node.channels.items() if key > after and (method.settled or c.phase not in DEAD)
-        )
-        clock = trio.current_time()
-        page = tuple(channel_info(self.node, self.node.channels[key], clock) for key in ids[:_CHANNELS_PAGE])
+        roster, clock = self.node.roster, trio.current_time()
+        ids = roster.page(method.after or b"", _CHANNELS_PAGE + 1, dead=bool(method.settled))
+        page = tuple(channel_info(self.node, roster.peek(key), clock) for key in ids[:_CHANNELS_PAGE])
         return control.ChannelList(page, int(len(ids) > _CHANNELS_PAGE), self._asset_list())
 
     async def _show(self, method: control.ShowChannel) -> Record:
         prefix = method.prefix.lower()
-        found = [key for key in self.node.channels if key.hex().startswith(prefix)] if prefix else []
+        found = self.node.roster.named(prefix) if prefix else []
         if not found:
             raise LocalError(Reason.UNKNOWN_CHANNEL, f"no channel's id begins with {method.prefix!r}")
         if len(found) > 1:
             raise LocalError(
                 Reason.AMBIGUOUS_CHANNEL, f"{len(found)} channels' ids begin with {prefix!r}: type more of it"
             )
-        return self._one(self.node.channels[found[0]])
+        return self._one(self.node.roster.peek(found[0]))
 
     def _one(self, channel: Channel) -> control.ChannelOne:
         return control.ChannelOne(channel_info(self.node, channel, trio.current_time()), self._asset_list())
@@ -168,15 +165,23 @@ class Api:
         held = {h.asset_id: h.units for h in answers[0].holdings}
         if not held.keys() <= self.node.ledger.assets.keys():
             await self._read_assets()
-        inside: dict[bytes, int] = {}
-        for c in self.node.channels.values():
-            if c.phase not in DEAD:
-                asset_id = c.setup.terms.asset_id
-                inside[asset_id] = inside.get(asset_id, 0) + max(0, c.own_balance())
+        inside = await self._in_channels()
         rows = tuple(
             control.AssetBalance(key, held.get(key, 0), inside.get(key, 0)) for key in sorted({*held, *inside})
         )
         return control.BalanceView(rows, self._asset_list())
+
+    async def _in_channels(self) -> dict[bytes, int]:
+        """Units of this node in channels that are not settled, by asset. Others go on while many are added up."""
+        inside: dict[bytes, int] = {}
+        roster = self.node.roster
+        for index, channel_id in enumerate(list(roster.live)):
+            c = roster.peek(channel_id)
+            asset_id = c.setup.terms.asset_id
+            inside[asset_id] = inside.get(asset_id, 0) + max(0, c.own_balance())
+            if index % _CHANNELS_PAGE == 0:
+                await trio.lowlevel.checkpoint()
+        return inside
 
     async def _list_peers(self, _: control.ListPeers) -> Record:
         node = self.node
@@ -320,6 +325,12 @@ class Api:
             raise LocalError(
                 Reason.USAGE, f"cursor {method.after} is beyond the {store.received} payments that were received"
             )
+        if 0 < method.after < store.kept_from:
+            raise LocalError(
+                Reason.PRUNED,
+                f"cursor {method.after} is before {store.kept_from}, the first that is kept; records.keep_s in the "
+                "configuration says for how long. Cursor 0 begins with the first that is kept",
+            )
         while method.wait and store.received <= method.after:
             self.engine.check_running()
             await self.engine.arrived.park()
@@ -328,11 +339,18 @@ class Api:
         return control.ReceivedPage(batches, rows[-1].next_position if rows else method.after)
 
     async def _history(self, method: control.History) -> Record:
-        self.node.channel(method.channel_id)
+        store = self.engine.store
+        if method.channel_id not in self.node.channels:
+            raise LocalError(Reason.UNKNOWN_CHANNEL, f"no channel {method.channel_id.hex()}")
+        kept_n = store.kept_n(method.channel_id, method.payer)
+        if 1 < method.from_n < kept_n:
+            raise LocalError(
+                Reason.PRUNED,
+                f"payment {method.from_n} is before {kept_n}, the first whose records are kept; records.keep_s in the "
+                "configuration says for how long. Number 1 begins with the first that is kept",
+            )
         room = min(_MAX_PAGE_BYTES, max(1, method.limit) * 40)
-        batches = self.engine.store.batches(
-            method.channel_id, method.payer, max(1, method.from_n), room, over_gaps=True
-        )
+        batches = store.batches(method.channel_id, method.payer, max(1, method.from_n), room, over_gaps=True)
         rows = tuple(control.HistoryBatch(*batch) for batch in batches)
         return control.HistoryPage(rows, batches[-1].last_n + 1 if batches else max(1, method.from_n))
 

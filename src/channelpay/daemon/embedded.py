@@ -14,7 +14,7 @@ from channelpay.daemon.api import Api, node_address
 from channelpay.daemon.control_server import ControlServer, bound
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
-from channelpay.daemon.outside import OUTSIDE, listen, random_bytes
+from channelpay.daemon.outside import OUTSIDE, listen, random_bytes, wall_time
 from channelpay.daemon.peers import Peers
 from channelpay.daemon.policy import policy_of
 from channelpay.errors import AmountError, ChannelpayError, ErrorCode, RemoteError
@@ -22,6 +22,7 @@ from channelpay.home import Home
 from channelpay.home.config import NodeConfig
 from channelpay.home.load import load_config
 from channelpay.keys import Keyring
+from channelpay.limits import PRUNE_LOOK_S
 from channelpay.node.node import Node
 from channelpay.store.node import NodeStore, create_node_store
 
@@ -60,7 +61,7 @@ async def run(
     failure: BaseException | None = None
     with _open_store(home, keyring, ledger_id) as store:
         node = Node(keyring, ledger_id, policy_of(config, ()), random_bytes, trio.current_time())
-        _load(node, store)
+        node.load(store)
         if restored:
             node.mark_restored()
         engine = Engine(node, store)
@@ -114,17 +115,6 @@ async def _listening(config: NodeConfig) -> AsyncIterator[list[trio.SocketListen
             listener.socket.close()
 
 
-def _load(node: Node, store: NodeStore) -> None:
-    node.next_key_index = store.next_key_index()
-    node.ledger.number = store.ledger_number()
-    node.ledger.restored_until = store.restored_until()
-    node.addresses.update(store.peers())
-    for channel in store.channels(node.keyring):
-        node.load(channel)
-    for request in store.requests():
-        node.load_request(request)
-
-
 async def _start(
     nursery: trio.Nursery,
     engine: Engine,
@@ -139,6 +129,7 @@ async def _start(
     nursery.start_soon(engine.run)
     nursery.start_soon(ledger.run)
     nursery.start_soon(_follow_assets, engine, config)
+    nursery.start_soon(_prune, engine.store, config.records.keep_s)
     await nursery.start(peers.listen, listeners)
     nursery.start_soon(peers.keep_up)
     await nursery.start(ControlServer(api).serve, control)
@@ -148,6 +139,14 @@ async def _start(
 def _place(node_id: bytes, listener: trio.SocketListener) -> str:
     host, port = listener.socket.getsockname()[:2]
     return node_address(node_id, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+async def _prune(store: NodeStore, keep_s: int) -> None:
+    """Take old records away, step by step, in a fifth of the time at most: payments go on in between (spec N-32)."""
+    while True:
+        began = trio.current_time()
+        more = store.prune(int(wall_time()), keep_s)
+        await trio.sleep(4 * (trio.current_time() - began) if more else PRUNE_LOOK_S)
 
 
 async def _follow_assets(engine: Engine, config: NodeConfig) -> None:
@@ -170,7 +169,7 @@ async def _drain(engine: Engine) -> None:
     node.stopping = True
 
     def under_way() -> bool:
-        return any((c.unacked or c.queue) and c.live and c.phase == Phase.OPEN for c in node.roster.live.values())
+        return any((c.unacked or c.queue) and c.live and c.phase == Phase.OPEN for c in node.roster.loaded_live())
 
     with trio.move_on_after(DRAIN_S):
         while under_way():

@@ -132,7 +132,7 @@ class Engine:
     def stop(self) -> None:
         """Nothing is pumped any more: everybody who still waits is told."""
         self._stopped = LocalError(Reason.STOPPING, "the node has stopped")
-        for channel in self.node.channels.values():
+        for channel in self.node.roster.loaded.values():
             self._give_up(channel)
         for lot in (self.changed, self.arrived, self.room, self._turned):
             lot.unpark_all()
@@ -258,9 +258,9 @@ class Engine:
                 self.tell((channel_id, operation), (outcome, text))
                 self.changed.unpark_all()
             case ChangedNote(channel_id):
-                channel = self.node.channels.get(channel_id)
-                if channel is not None:
-                    _log.info("channel changed", channel=channel_id.hex()[:16], phase=channel.phase.name.lower())
+                phase = self.node.roster.phase(channel_id)
+                if phase is not None:
+                    _log.info("channel changed", channel=channel_id.hex()[:16], phase=phase.name.lower())
                 self.changed.unpark_all()
 
 

@@ -246,17 +246,17 @@ class PaymentDesk:
 
     def find(self, payment_id: bytes, channel_id: bytes | None) -> PaymentView:
         """Status of a payment that this node made, by its id."""
-        channels = [self._node.channel(channel_id)] if channel_id is not None else self._node.channels.values()
-        for channel in channels:
-            key = channel.channel_id
+        roster = self._node.roster
+        for channel in [self._node.channel(channel_id)] if channel_id is not None else roster.loaded.values():
             item = channel.pending_ids.get(payment_id)
             if item is not None and not item.first_n:
                 amount = next(units for _, candidate, units in _ids_of(item) if candidate == payment_id)
-                return PaymentView(PAYMENT_QUEUED, key, 0, amount, payment_id)
-            found = self._store.find(key, channel.side, payment_id, remember=channel_id is not None)
-            if found is not None:
-                status = PAYMENT_PAID if found.n <= paid_n(channel) else PAYMENT_SENT
-                return PaymentView(status, key, found.n, found.amount, payment_id)
+                return PaymentView(PAYMENT_QUEUED, channel.channel_id, 0, amount, payment_id)
+        where = self._store.find_own(payment_id, channel_id)
+        if where is not None:
+            key, found = where
+            status = PAYMENT_PAID if found.n <= paid_n(roster.peek(key)) else PAYMENT_SENT
+            return PaymentView(status, key, found.n, found.amount, payment_id)
         return PaymentView(PAYMENT_UNKNOWN, None, 0, 0, payment_id)
 
 

@@ -29,6 +29,7 @@ from channelpay.keys import Address
 from channelpay.limits import (
     ADDRESS_HANDSHAKE_BURST,
     ADDRESS_HANDSHAKES_PER_S,
+    DEFAULT_KEEP_S,
     DEFAULT_MAX_UNACKED,
     DEFAULT_WINDOW_S,
     HANDSHAKE_BURST,
@@ -36,11 +37,13 @@ from channelpay.limits import (
     MAX_BATCH,
     MAX_CHANNELS_PER_PEER,
     MAX_GUESTS_PER_ADDRESS,
+    MAX_KEEP_S,
     MAX_MAX_UNACKED,
     MAX_PENDING_HANDSHAKES,
     MAX_PENDING_PER_ADDRESS,
     MAX_UNITS,
     MAX_WINDOW_S,
+    MIN_KEEP_S,
     MIN_WINDOW_S,
 )
 
@@ -162,6 +165,17 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Records:
+    """[records]: how long payments are remembered one by one (spec N-32)."""
+
+    keep_s: int = _setting(
+        DEFAULT_KEEP_S,
+        integer(MIN_KEEP_S, MAX_KEEP_S),
+        "how long the records of payments are kept: for receipts, for `payments`, for a peer that lost its own",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """[log]: one record per event, on stderr."""
 
@@ -188,6 +202,7 @@ class NodeConfig:
     limits: Limits = _section(Limits)
     channel: Opening = _section(Opening)
     admission: Admission = _section(Admission)
+    records: Records = _section(Records)
     log: Log = _section(Log)
 
     @property

@@ -6,20 +6,20 @@ that never go back), entropy as a function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from channelpay.channel import channel as step
 from channelpay.channel import closing, withdrawals
 from channelpay.channel.closing import Now
 from channelpay.channel.effects import Effects, OperatorNote, Queued, Submission
-from channelpay.channel.saved import Saved, pack_cold, pack_hot, pack_setup
+from channelpay.channel.saved import Saved, Summary, pack_cold, pack_hot, pack_setup
 from channelpay.channel.state import Channel, Phase, Reading
 from channelpay.channel.transitions import CHANNEL_MESSAGES
 from channelpay.errors import Effect, ErrorCode, LocalError, Reason, RemoteError, code_name, effect_of
 from channelpay.keys import Keyring
 from channelpay.ledger.outcomes import Outcome
-from channelpay.limits import ANSWER_TIMEOUT_S, MAX_REQUEST_LIFE_S, RECEIPT_DELAY_S
+from channelpay.limits import ANSWER_TIMEOUT_S, CLAIM_WAIT_S, MAX_REQUEST_LIFE_S, RECEIPT_DELAY_S
 from channelpay.messages import ledger as ask
 from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
 from channelpay.messages.peer import Accept, Error, Message, Open, Request, TopupHint
@@ -35,6 +35,25 @@ from channelpay.session import keep_new
 
 Entropy = Callable[[int], bytes]
 
+
+class Memory(Protocol):
+    """What a node reads at its start, and channels later on; see `store.node`."""
+
+    def next_key_index(self) -> int: ...
+
+    def ledger_number(self) -> int: ...
+
+    def restored_until(self) -> int: ...
+
+    def peers(self) -> Iterable[tuple[bytes, str]]: ...
+
+    def requests(self) -> Iterable[Request]: ...
+
+    def roster(self) -> Iterable[Summary]: ...
+
+    def channel(self, channel_id: bytes, keyring: Keyring) -> Channel: ...
+
+
 _ALREADY_DONE = (Outcome.DONE, Outcome.ALREADY_OPEN, Outcome.ALREADY_SETTLED)
 
 
@@ -48,6 +67,7 @@ class Node:
         self.policy = policy
         self.ledger = LedgerLink(ledger_id)
         self.roster = Roster()
+        self.roster.on_load = self._loaded
         self.channels = self.roster.channels
         self.connections: dict[bytes, tuple[Connection, bool]] = {}  # by peer: number, whether we dialled
         self.peer_of: dict[Connection, bytes] = {}
@@ -55,7 +75,7 @@ class Node:
         self.next_key_index = 0
         self.stopping = False
         self._entropy = entropy
-        self._clock = clock
+        self._clock = self._started_at = clock
         self.offers = Offers()
         self._open_refused: dict[bytes, str] = {}  # by channel: what the ledger said against opening it
         self._dirty: dict[bytes, Channel] = {}
@@ -68,15 +88,27 @@ class Node:
         self._more: dict[bytes, Channel] = {}  # with more to send than one step took
         self._ready = Ready()
         self._holding: dict[bytes, Channel] = {}  # with an open withdrawal
+        self._lonely: dict[bytes, None] = {}  # peers that may have to be dialled
 
     # --- Start -----------------------------------------------------------------------------
 
-    def load(self, channel: Channel) -> None:
-        """A channel from the store, before any other input."""
-        channel.started_at = self._clock
-        self._add(channel)
-        if channel.phase not in DEAD:
-            self._dirty[channel.channel_id] = channel  # its time-outs begin now
+    def load(self, memory: Memory) -> None:
+        """What the store knows, before any other input: summaries of all channels, and those that do not rest."""
+        self.next_key_index = memory.next_key_index()
+        self.ledger.number = memory.ledger_number()
+        self.ledger.restored_until = memory.restored_until()
+        self.addresses.update(memory.peers())
+        self._lonely = dict.fromkeys(self.addresses)
+        for channel_id in self.roster.learn(memory.roster(), lambda key: memory.channel(key, self.keyring)):
+            self._dirty[channel_id] = self.channels[channel_id]  # its time-outs begin now
+        for request in memory.requests():
+            self.load_request(request)
+
+    def _loaded(self, channel: Channel) -> None:
+        channel.started_at = self._started_at
+        self._set_timer(channel)
+        if channel.withdrawals:
+            self._holding[channel.channel_id] = channel
 
     def mark_restored(self) -> None:
         """The store came from a backup: no payments until what it may have forgotten has expired (spec C-28)."""
@@ -90,12 +122,6 @@ class Node:
         if isinstance(operation, ask.OpenChannel):  # it names no channel: it makes one
             channel_id = opening.opened_by(self.ledger.ledger_id, operation)
         self.ledger.asked[request.request_id] = Asked(request, operation, channel_id, self._clock, kept=True)
-
-    def _add(self, channel: Channel) -> None:
-        self.roster.add(channel)
-        self._set_timer(channel)
-        if channel.withdrawals:
-            self._holding[channel.channel_id] = channel
 
     # --- Time ------------------------------------------------------------------------------
 
@@ -158,14 +184,16 @@ class Node:
         if peer_id is None:
             return
         del self.connections[peer_id]
-        for channel in self.roster.by_peer.get(peer_id, {}).values():
+        for channel in self.roster.loaded_with(peer_id):
             step.disconnected(channel)
+            self._drop_if_idle(channel)
         self.offers.connection_lost(connection)
+        self._lonely[peer_id] = None
 
     def wanted_peers(self) -> list[bytes]:
         """Peers with something to do and no connection, whose address is known."""
-        peers = dict.fromkeys([*self.roster.live_peers(), *self.offers.peers()])
-        return [peer for peer in peers if peer not in self.connections and peer in self.addresses]
+        self._lonely = {peer_id: None for peer_id in self._lonely if self.wants_peer(peer_id)}
+        return list(self._lonely)
 
     def wants_peer(self, peer_id: bytes) -> bool:
         """Whether this peer is one of `wanted_peers`."""
@@ -181,6 +209,7 @@ class Node:
         """Where a peer listens."""
         if self.addresses.get(peer_id) != address:
             self.addresses[peer_id] = address
+            self._lonely[peer_id] = None
             self._ready.persist.peers.append((peer_id, address))
 
     def _end(self, connection: Connection, error: RemoteError) -> None:
@@ -263,6 +292,7 @@ class Node:
         )
         offer = Offer(nonce, peer_id, message, index, key, clock + ANSWER_TIMEOUT_S)
         self.offers.add(offer)
+        self._lonely[peer_id] = None
         if peer_id in self.connections:
             connection = self.connections[peer_id][0]
             for opened in self.offers.to_send(peer_id, connection):
@@ -313,7 +343,9 @@ class Node:
     def _add_new(self, channel: Channel, connection: Connection) -> None:
         channel.connected = connection in self.peer_of
         channel.started_at = self._clock
-        self._add(channel)
+        self.roster.add(channel)
+        self._lonely[channel.setup.peer_id] = None
+        self._set_timer(channel)
         saved = Saved(pack_setup(channel.setup), pack_cold(channel), pack_hot(channel))
         self._ready.persist.channels.append((channel.channel_id, saved))
 
@@ -402,7 +434,7 @@ class Node:
         """The connection to the ledger is gone."""
         self._clock = clock
         for channel_id in self.ledger.lost():
-            channel = self.channels.get(channel_id)
+            channel = self.roster.loaded.get(channel_id)
             if channel is not None:
                 channel.in_flight.clear()
 
@@ -453,7 +485,7 @@ class Node:
             unsent, self.ledger.unsent = self.ledger.unsent, []
             for submission in unsent:
                 self._submit(submission)
-            for channel in self.roster.live.values():
+            for channel in self.roster.loaded_live():
                 self._dirty[channel.channel_id] = channel
                 if channel.phase == Phase.ACCEPTED or channel.reading is None or channel.awaiting_reading:
                     self.read_channel(channel.channel_id)
@@ -467,17 +499,16 @@ class Node:
             self._run(channel, lambda fx, c=channel: withdrawals.follow_ledger(c, self.ledger.time, fx))
 
     def _reading(self, view: ChannelView, reading: Reading, asked: bool) -> None:
-        channel = self.channels.get(view.channel_id)
         self._open_refused.pop(view.channel_id, None)  # it is there all the same
+        if self.roster.is_dead(view.channel_id):
+            return
+        channel = self.channels.get(view.channel_id)
         if channel is None:
             if view.status != ask.SETTLED:
                 text = "the ledger shows this channel of my account and my store does not know it: is the store old?"
                 self._ready.notes.append(OperatorNote(view.channel_id, text))
             return
-        if channel.phase not in DEAD:
-            self._run(
-                channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx, asked)
-            )
+        self._run(channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx, asked))
 
     def _answered(self, channel: Channel, operation: Operation, outcome: int, text: str, newest: bool) -> None:
         """What an answer means to its channel; what the ledger changed came as a reading before."""
@@ -575,12 +606,25 @@ class Node:
             self.read_channel(channel.channel_id)
         ready.notes += fx.notes
         self._set_timer(channel)
-        if fx.save and channel.phase in DEAD:
-            self.roster.bury(channel)
+        if fx.save:
+            self.roster.moved(channel)
         if channel.withdrawals:
             self._holding[channel.channel_id] = channel
         else:
             self._holding.pop(channel.channel_id, None)
+        if not channel.connected:
+            self._drop_if_idle(channel)
+
+    def _drop_if_idle(self, channel: Channel) -> None:
+        """Without a connection a channel in which nothing is under way needs no memory (spec N-31)."""
+        c = channel
+        if c.queue or c.unacked or c.in_flight or c.withdrawals or c.final or c.close_asked or c.submit_after:
+            return
+        if c.phase not in (Phase.OPEN, *DEAD) or c.reading is None or not c.resolved or c.evidence:
+            return
+        if c.one_way and c.side == 1 and c.reestablished and self._clock < c.started_at + CLAIM_WAIT_S:
+            return  # a claim may go that would have to wait in a channel that was just loaded (spec X-11)
+        self.roster.drop(channel)
 
     def _set_timer(self, channel: Channel) -> None:
         due = step.next_deadline(channel)

@@ -1,4 +1,4 @@
-"""Payment ids: which payment of a payer carries one. Spec C-9, N-8.
+"""Payment ids: which payment of a payer carries one. Spec C-9, N-31.
 
 An id begins with its time, so the newest are kept in memory, down to a `floor` time, and only an id
 at or below the floor is looked for on disk, in the few batches whose range of times covers it. No row
@@ -8,15 +8,21 @@ and no index entry is paid for a payment.
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from channelpay.batches import NO_ID, Batch
-from channelpay.limits import REMEMBERED_IDS
-from channelpay.store.sqlite import Database
+from channelpay.limits import MAX_SEARCHED_BATCHES, REMEMBERED_IDS
+from channelpay.store.batches import BatchTable
 
 _NOTHING: Final = -1
 _MAX_REMEMBERED: Final = 16 * REMEMBERED_IDS
-"""Payment ids of all channels in memory, about: some 200 MB."""
+"""Payment ids of all channels in memory, about: some 200 MB. A payer without any counts as one."""
+
+Ids = list[tuple[int, bytes, int]]
+"""(n, payment id, amount), as of Batch.ids."""
 
 
 class Found(NamedTuple):
@@ -31,11 +37,14 @@ def id_time_ms(payment_id: bytes) -> int:
     return int.from_bytes(payment_id[:6], "big")
 
 
-def id_time_range(batch: Batch) -> tuple[int | None, int | None]:
+def id_time_range(ids: Ids) -> tuple[int | None, int | None]:
     """Least and greatest time in the ids of a batch; (None, None) if it has none."""
-    times = [payment_id[:6] for _, payment_id, _ in batch.ids()]
-    if not times:
+    if not ids:
         return None, None
+    if len(ids) == 1:
+        time = id_time_ms(ids[0][1])
+        return time, time
+    times = [payment_id[:6] for _, payment_id, _ in ids]
     return int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")
 
 
@@ -45,24 +54,28 @@ class _Known:
     __slots__ = ("floor", "ids")
 
     def __init__(self, floor: int) -> None:
-        self.ids: dict[bytes, Found] = {}
+        self.ids: OrderedDict[bytes, Found] = OrderedDict()  # a dict would grow slow at the end that is taken from
         self.floor = floor  # every id above this time that was ever used is in `ids`
 
-    def add(self, payment_id: bytes, found: Found) -> None:
+    def add(self, n: int, payment_id: bytes, amount: int) -> None:
         if payment_id not in self.ids:  # the first use is the one that counts
-            self.ids[payment_id] = found
+            self.ids[payment_id] = Found(n, amount)
             if len(self.ids) > REMEMBERED_IDS:
-                oldest = next(iter(self.ids))
-                del self.ids[oldest]
+                oldest, _ = self.ids.popitem(last=False)
                 self.floor = max(self.floor, id_time_ms(oldest))
 
 
 class PaymentIds:
-    """Ids of all channels of a store; loaded when a channel's are first asked for."""
+    """Ids of all channels of a store; loaded when a channel's are first asked for.
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    `settle` is called before the disk is read: what was given to `learn` must be there then.
+    """
+
+    def __init__(self, batches: BatchTable, settle: Callable[[], None]) -> None:
+        self._batches = batches
+        self._settle = settle
         self._known: dict[tuple[int, int], _Known] = {}
+        self._size = 0  # ids in `_known`, and one more for each payer
 
     def find(self, ref: int, payer: int, payment_id: bytes, *, remember: bool = True) -> Found | None:
         """The first payment that carries the id, or None.
@@ -70,72 +83,86 @@ class PaymentIds:
         Without `remember` a payer whose ids are not in memory is looked up on disk alone.
         """
         known = self._load(ref, payer) if remember else self._known.get((ref, payer))
-        time = id_time_ms(payment_id)
         if known is not None:
             found = known.ids.get(payment_id)
-            if found is not None or time > known.floor:
+            if found is not None or id_time_ms(payment_id) > known.floor:
                 return found
-        rows = self._db.rows(
-            "SELECT first_n, records, memos FROM batches "
-            "WHERE channel = ? AND payer = ? AND id_to >= ? AND id_from <= ? ORDER BY last_n",
-            (ref, payer, time, time),
-        )
-        for row in rows:
-            for n, candidate, amount in Batch(*row).ids():
-                if candidate == payment_id:
-                    return Found(n, amount)
+        self._settle()
+        time = id_time_ms(payment_id)
+        where = "channel = ? AND payer = ? AND id_to >= ? AND id_from <= ? ORDER BY last_n"
+        with closing(self._batches.whole(where, (ref, payer, time, time))) as rows:
+            for row in rows:
+                for n, candidate, amount in row.batch.ids():
+                    if candidate == payment_id:
+                        return Found(n, amount)
         return None
 
-    def learn(self, ref: int, payer: int, batch: Batch) -> None:
-        """A batch is about to become durable."""
+    def learn(self, ref: int, payer: int, ids: Ids) -> None:
+        """A batch with these ids is about to become durable."""
         known = self._known.get((ref, payer))
         if known is not None:  # otherwise it is read when it is needed
-            for n, payment_id, amount in batch.ids():
-                known.add(payment_id, Found(n, amount))
+            before = len(known.ids)
+            for n, payment_id, amount in ids:
+                known.add(n, payment_id, amount)
+            self._size += len(known.ids) - before
 
-    def repeated(self, ref: int, payer: int, batch: Batch) -> bytes | None:
+    def repeated(self, ref: int, payer: int, first_n: int, ids: Ids) -> bytes | None:
         """u16 indexes of the payments of a new batch whose ids came before, or None if there are none."""
         known = self._load(ref, payer)
+        old = {payment_id for _, payment_id, _ in ids if id_time_ms(payment_id) <= known.floor}
+        seen = self._on_disk(ref, payer, old - known.ids.keys()) if old else set[bytes]()
         indexes = array("H")
-        within: set[bytes] = set()
-        for n, payment_id, _ in batch.ids():
-            old = payment_id in known.ids or payment_id in within
-            if old or (id_time_ms(payment_id) <= known.floor and self.find(ref, payer, payment_id) is not None):
-                indexes.append(n - batch.first_n)
-            within.add(payment_id)
+        for n, payment_id, _ in ids:
+            if payment_id in known.ids or payment_id in seen:
+                indexes.append(n - first_n)
+            seen.add(payment_id)
         return indexes.tobytes() or None
+
+    def _on_disk(self, ref: int, payer: int, wanted: set[bytes]) -> set[bytes]:
+        """Those of the ids that came before, as far as a peer that chose them may make us look."""
+        found: set[bytes] = set()
+        if not wanted:
+            return found
+        self._settle()
+        where = "channel = ? AND payer = ? AND id_to >= ? AND id_from <= ? ORDER BY id_to DESC LIMIT ?"
+        bounds = id_time_ms(min(wanted)), id_time_ms(max(wanted)), MAX_SEARCHED_BATCHES
+        with closing(self._batches.whole(where, (ref, payer, *bounds))) as rows:
+            for row in rows:
+                found.update(payment_id for _, payment_id, _ in row.batch.ids() if payment_id in wanted)
+        return found
 
     def _load(self, ref: int, payer: int) -> _Known:
         known = self._known.pop((ref, payer), None)
         if known is None:
-            self._make_room()
             known = self._read(ref, payer)
+            self._size += len(known.ids) + 1
+            self._make_room()
         self._known[ref, payer] = known  # the newest used stands last
         return known
 
     def _make_room(self) -> None:
         """Forget the payers that were asked for longest ago."""
-        while self._known and sum(len(known.ids) for known in self._known.values()) > _MAX_REMEMBERED:
-            del self._known[next(iter(self._known))]
+        while self._known and self._size > _MAX_REMEMBERED:
+            forgotten = self._known.pop(next(iter(self._known)))
+            self._size -= len(forgotten.ids) + 1
 
     def _read(self, ref: int, payer: int) -> _Known:
-        batches: list[Batch] = []
-        count, floor, last_n = 0, _NOTHING, None
-        where = "FROM batches WHERE channel = ? AND payer = ? AND id_to IS NOT NULL"
-        for first_n, records, memos in self._db.stream(
-            f"SELECT first_n, records, memos {where} ORDER BY last_n DESC", (ref, payer)
-        ):
-            batch = Batch(first_n, records, memos)
-            batches.append(batch)
-            count += batch.size - batch.records.count(NO_ID)
-            last_n = first_n
-            if count >= REMEMBERED_IDS // 2:
-                break
-        if last_n is not None:
-            row = self._db.row(f"SELECT max(id_to) {where} AND last_n < ?", (ref, payer, last_n))
-            floor = _NOTHING if row is None or row[0] is None else int(row[0])
+        self._settle()
+        with_ids = "channel = ? AND payer = ? AND id_to IS NOT NULL"
+        newest: list[Batch] = []
+        with closing(self._batches.whole(f"{with_ids} ORDER BY last_n DESC", (ref, payer))) as rows:
+            count, more = 0, iter(rows)
+            while count < REMEMBERED_IDS // 2 and (row := next(more, None)) is not None:
+                newest.append(row.batch)
+                count += row.batch.size - row.batch.records.count(NO_ID)
+        floor = _NOTHING
+        if newest:
+            older = self._batches.heads(
+                f"{with_ids} AND last_n < ? ORDER BY id_to DESC LIMIT 1", (ref, payer, newest[-1].first_n)
+            )
+            floor = next((row.id_to for row in older if row.id_to is not None), _NOTHING)
         known = _Known(floor)
-        for batch in reversed(batches):
+        for batch in reversed(newest):
             for n, payment_id, amount in batch.ids():
-                known.add(payment_id, Found(n, amount))
+                known.add(n, payment_id, amount)
         return known

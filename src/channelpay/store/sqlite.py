@@ -44,11 +44,14 @@ _EXPLAINED: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a file must be: `application_id` marks its kind, `migrations[i]` leads from version i to i + 1."""
+    """What a file must be: `application_id` marks its kind, `migrations[i]` leads from version i to i + 1.
+
+    A migration is SQL, or a function for what SQL alone cannot do.
+    """
 
     name: str
     application_id: int
-    migrations: tuple[str, ...]
+    migrations: tuple[str | Callable[[Database], None], ...]
 
     @property
     def version(self) -> int:
@@ -255,7 +258,10 @@ def _prepare(database: Database, schema: Schema, create: Callable[[Database], No
     if version < schema.version:
         with database.transaction():
             for migration in schema.migrations[version:]:
-                database.run(migration)
+                if callable(migration):
+                    migration(database)
+                else:
+                    database.run(migration)
             if create is not None:
                 create(database)
             database.run(f"PRAGMA application_id = {schema.application_id}")

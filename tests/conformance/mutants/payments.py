@@ -543,7 +543,7 @@ def last_unit_cannot_be_paid(patch: pytest.MonkeyPatch) -> None:
 def one_channel_of_a_peer(patch: pytest.MonkeyPatch) -> None:
     from channelpay.node.roster import Roster
 
-    patch.setattr(Roster, "find", lambda self, peer_id, _: next(iter(self.by_peer.get(peer_id, {}).values()), None))
+    patch.setattr(Roster, "find", lambda self, peer_id, _: next(iter(self.loaded_with(peer_id)), None))
 
 
 @mutant("pay-newest-signature-covers", "pay-many-at-once")

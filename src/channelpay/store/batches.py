@@ -1,0 +1,210 @@
+"""Batches on disk: one row for each, whatever its size. Spec N-14, N-30.
+
+A row has a head and a body (repeated ids, memos, records). Heads are read and checked without their
+bodies, which may be a hundred kilobytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from channelpay.batches import Batch
+from channelpay.limits import DUPLICATE_WINDOW_BATCHES, MAX_ARRAY_ITEMS
+from channelpay.messages.control import ENTRY_PAYMENTS, ENTRY_UNAVAILABLE
+from channelpay.statements import ZERO_HALF, Half
+from channelpay.store.rows import check, checksum
+from channelpay.store.sqlite import Database, Parameters
+
+HEAD: Final = "id, channel, payer, first_n, last_n, total, h, id_from, id_to, position, body_sum, head_sum"
+WHOLE: Final = HEAD + ", repeated, memos, records"
+INSERT: Final = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Stored(NamedTuple):
+    """A row of `batches`; of one that was read by its head alone the body is empty."""
+
+    id: int
+    channel: int
+    payer: int
+    first_n: int
+    last_n: int
+    total: int
+    h: bytes
+    id_from: int | None
+    id_to: int | None
+    position: int | None
+    body_sum: int
+    head_sum: int
+    repeated: bytes | None = None
+    memos: bytes = b""
+    records: bytes | None = None
+
+    @property
+    def half(self) -> Half:
+        """The payer's half after the batch."""
+        return Half(self.last_n, self.total, self.h)
+
+    @property
+    def batch(self) -> Batch:
+        """The payments; only of a whole row that has its records."""
+        assert self.records is not None
+        return Batch(self.first_n, self.records, self.memos)
+
+    @property
+    def next_position(self) -> int:
+        """The position in the journal after a received batch, read whole."""
+        assert self.position is not None
+        return self.position + (1 if self.records is None else self.last_n - self.first_n + 1)
+
+
+def new_row(
+    id_: int,
+    channel: int,
+    payer: int,
+    first_n: int,
+    last_n: int,
+    total: int,
+    h: bytes,
+    id_from: int | None,
+    id_to: int | None,
+    position: int | None,
+    repeated: bytes | None,
+    memos: bytes,
+    records: bytes | None,
+) -> Stored:
+    """A row with its checksums."""
+    body_sum = checksum(repeated, memos, records)
+    head = (id_, channel, payer, first_n, last_n, total, h, id_from, id_to, position, body_sum)
+    return Stored(*head, checksum(*head), repeated, memos, records)
+
+
+class JournalRow(NamedTuple):
+    """Received payments as they stand in the journal; `records` is empty for ones that are unavailable."""
+
+    position: int
+    channel_id: bytes
+    kind: int
+    first_n: int
+    size: int
+    total: int
+    records: bytes
+    memos: bytes
+    repeated: tuple[int, ...]
+
+    @property
+    def next_position(self) -> int:
+        """The position after this row."""
+        return self.position + (self.size if self.kind == ENTRY_PAYMENTS else 1)
+
+
+class BatchTable:
+    """The table `batches`. What it gives has been checked; every method raises StoreFailed."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.path: Path = database.path
+        row = database.row("SELECT max(id) FROM batches")
+        self.next_id = 1 if row is None or row[0] is None else int(row[0]) + 1
+
+    # --- Rows ------------------------------------------------------------------------------
+
+    def heads(self, where: str, parameters: Parameters) -> list[Stored]:
+        """Rows without their bodies."""
+        rows = [Stored(*row) for row in self._db.rows(f"SELECT {HEAD} FROM batches WHERE {where}", parameters)]
+        for row in rows:
+            self._check_head(row)
+        return rows
+
+    def whole(self, where: str, parameters: Parameters) -> Generator[Stored, None, None]:
+        """Rows with their bodies, one by one. Close it if you stop early."""
+        with closing(self._db.stream(f"SELECT {WHOLE} FROM batches WHERE {where}", parameters)) as rows:
+            for values in rows:
+                row = Stored(*values)
+                self._check_head(row)
+                if checksum(row.repeated, row.memos, row.records) != row.body_sum:
+                    check(self.path, "batches", (row.id,), -1)
+                yield row
+
+    def _check_head(self, row: Stored) -> None:
+        check(self.path, "batches", row[:11], row.head_sum)
+
+    # --- Of one channel ----------------------------------------------------------------------
+
+    def from_number(self, ref: int, payer: int, from_n: int) -> Generator[Stored, None, None]:
+        """The batches of a payer from the one that holds payment `from_n` on. Close it if you stop early."""
+        return self.whole("channel = ? AND payer = ? AND last_n >= ? ORDER BY last_n", (ref, payer, from_n))
+
+    def kept_n(self, ref: int, payer: int) -> int:
+        """The number of a payer's first payment that was not pruned; pruning leaves one row without records."""
+        oldest = self.heads("channel = ? AND payer = ? ORDER BY last_n LIMIT 1", (ref, payer))
+        if not oldest:
+            return 1
+        gone = self._db.row("SELECT records IS NULL FROM batches WHERE id = ?", (oldest[0].id,)) == (1,)
+        return oldest[0].last_n + 1 if gone else oldest[0].first_n
+
+    def unacked(self, ref: int, side: int, acked_n: int) -> list[tuple[Batch, Half]]:
+        """A payer's batches after payment `acked_n`, each with the half after it."""
+        rows = self.from_number(ref, side, acked_n + 1)
+        return [(row.batch, row.half) for row in rows if row.records is not None]
+
+    def recent(self, ref: int, payer: int) -> list[tuple[int, Half, Half]]:
+        """The newest batches of a payer: (first_n, half before, half after)."""
+        rows = self.heads(
+            "channel = ? AND payer = ? ORDER BY last_n DESC LIMIT ?", (ref, payer, DUPLICATE_WINDOW_BATCHES + 1)
+        )[::-1]
+        befores = [ZERO_HALF if rows and rows[0].first_n == 1 else None, *(row.half for row in rows)]
+        return [
+            (row.first_n, before, row.half)
+            for row, before in zip(rows, befores, strict=False)
+            if before is not None and before.n == row.first_n - 1
+        ]
+
+    # --- The journal of received payments ------------------------------------------------------
+
+    def newest_received(self) -> int:
+        """How many positions the journal has, as far as its rows tell."""
+        heads = self.heads("position IS NOT NULL ORDER BY position DESC LIMIT 1", ())
+        if not heads:
+            return 0
+        (row,) = self.whole("id = ?", (heads[0].id,))
+        return row.next_position
+
+    def journal(self, after: int, limit: int, max_bytes: int) -> list[JournalRow]:
+        """Received payments from position `after` on, whole batches: one at least, if there are any.
+
+        Ends once there are `limit` payments, about `max_bytes` bytes or MAX_ARRAY_ITEMS rows.
+        """
+        found: list[JournalRow] = []
+        where = "position >= coalesce((SELECT max(position) FROM batches WHERE position <= ?), 0) ORDER BY position"
+        names: dict[int, bytes] = {}
+        with closing(self.whole(where, (after,))) as rows:
+            for stored in rows:
+                if stored.next_position <= after:
+                    continue
+                row = self._journal_row(stored, names)
+                max_bytes -= len(row.records) + len(row.memos) + 2 * len(row.repeated) + 100
+                if found and (max_bytes < 0 or limit <= 0 or len(found) >= MAX_ARRAY_ITEMS):
+                    break
+                found.append(row)
+                limit -= row.size
+        return found
+
+    def _journal_row(self, row: Stored, names: dict[int, bytes]) -> JournalRow:
+        assert row.position is not None
+        channel_id = names.get(row.channel)
+        if channel_id is None:
+            found = self._db.row("SELECT channel_id FROM channels WHERE ref = ?", (row.channel,))
+            assert found is not None
+            channel_id = names[row.channel] = bytes(found[0])
+        before = self.heads("channel = ? AND payer = ? AND last_n = ?", (row.channel, row.payer, row.first_n - 1))
+        count, total = row.last_n - row.first_n + 1, row.total - (before[0].total if before else 0)
+        if row.records is None:
+            return JournalRow(row.position, channel_id, ENTRY_UNAVAILABLE, row.first_n, count, total, b"", b"", ())
+        indexes = tuple(array("H", row.repeated)) if row.repeated else ()
+        return JournalRow(
+            row.position, channel_id, ENTRY_PAYMENTS, row.first_n, count, total, row.records, row.memos, indexes
+        )
