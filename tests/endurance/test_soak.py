@@ -22,6 +22,15 @@ def test_the_slope_is_that_of_the_line(soak: ModuleType) -> None:
     assert growing == {"mean": 100.0, "least": 99.0, "most": 101.0, "percent_per_hour": 1.0}
 
 
+def test_what_comes_and_goes_is_not_counted_and_what_stays_is(soak: ModuleType) -> None:
+    size = soak.SAMPLES_IN_BUCKET
+    jumping = [(i / 1000, 20.0 + (i % size > 0) * i) for i in range(4 * size)]
+    assert [value for _, value in soak.floor(jumping)] == [20.0] * 4
+    leaking = [(i / 1000, 20.0 + i // size) for i in range(4 * size)]
+    assert [value for _, value in soak.floor(leaking)] == [20.0, 21.0, 22.0, 23.0]
+    assert soak.floor(leaking[: 3 * size - 1]) == leaking[: 3 * size - 1]
+
+
 def test_the_steepest_is_found(soak: ModuleType) -> None:
     def facts(percent: float) -> dict[str, dict[str, float]]:
         return {"memory": {"percent_per_hour": percent}, "files": {"percent_per_hour": -1.0}}
