@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from hostility.watch import Held, watched
 
 MONEY: Final = 10**12
 _WINDOW_S: Final = 10
+_NEWCOMER_EVERY_S: Final = 2.0
 _SETTLE_S: Final = 1.5
 """Between a phase and the next: closing connections linger for a second."""
 
@@ -161,17 +163,17 @@ class Arena:
         )
 
     async def _newcomers(self, row: Row, outcome: Outcome, seconds: float) -> None:
-        """Somebody honest connects anew each second, as a node that was started again does."""
+        """Somebody honest connects anew every two seconds, as a node that was started again does."""
         where = self.world.ledger_address if row.on_ledger else self.world.address_of(self.payee)
         attempt = Attack(where, ["127.0.0.1"], 1.0)
         role = Role.LEDGER_CLIENT if row.on_ledger else Role.NODE
-        for _ in range(int(seconds)):
+        for _ in range(math.ceil(seconds / _NEWCOMER_EVERY_S)):
             with trio.move_on_after(5.0):
                 stream = await attempt.authenticated("127.0.0.1", SigningKey(os.urandom(32)), role)
                 outcome.newcomers.append(stream is not None)
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
-            await trio.sleep(1.0)
+            await trio.sleep(_NEWCOMER_EVERY_S)
 
 
 def configure(node: Daemon, world: World, **settings: Any) -> None:

@@ -52,10 +52,10 @@ MAX_MEMOS_BYTES: Final = 16 * 1024
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From accept to AUTH, one deadline for all of it: a slow stranger costs ten seconds."""
 
-ADDRESS_HANDSHAKES_PER_S: Final = 20
-ADDRESS_HANDSHAKE_BURST: Final = 100
-"""Handshakes that one address may begin: those of a hundred peers behind one router at once, then twenty a second,
-which cost a twentieth of a core (1 to 2 ms each)."""
+ADDRESS_HANDSHAKES_PER_S: Final = 10
+ADDRESS_HANDSHAKE_BURST: Final = 50
+"""Handshakes that one address may begin: those of fifty peers behind one router at once, which is a tenth of a second
+of a core (1 to 2 ms each), then ten a second."""
 
 HANDSHAKES_PER_S: Final = 100
 HANDSHAKE_BURST: Final = 256
@@ -64,7 +64,12 @@ thousand peers that come back after a restart are in within three minutes, in a 
 node accepts by default (spec T-29)."""
 
 HANDSHAKE_RESERVE: Final = 0.25
-"""Part of the common burst that only addresses of peers with a channel may use: strangers cannot keep them out."""
+"""Part of the common burst that is kept for addresses of peers with a channel and for those that have rested:
+strangers that flood cannot keep them out."""
+
+HANDSHAKE_REST_S: Final = 2.0
+"""An address that has begun no handshake for so long has rested. A flood that is to use up the reserve too needs
+more than 200 addresses: HANDSHAKES_PER_S times this."""
 
 MAX_ADMISSION_ADDRESSES: Final = 16_384
 """Addresses whose rate is remembered, 4 MiB of them; the longest silent is forgotten first and is then a new one, whom
@@ -103,6 +108,9 @@ PING_TIMEOUT_S: Final = 30.0
 MAX_OUTGOING_BYTES: Final = 16 * 1024 * 1024
 """Bytes that wait for a peer that does not read, before its connection is dropped. DEFAULT_MAX_UNACKED payments
 in batches of one, all sent again after a reconnection, are 10 MiB."""
+
+MAX_GUEST_OUTGOING_BYTES: Final = 256 * 1024
+"""The same for a peer without a channel, to which there is nothing to say but PONGs: MAX_GUESTS of them are 256 MiB."""
 
 LINGER_TIMEOUT_S: Final = 1.0
 """How long a closing connection may take to deliver what is queued and the ERROR."""
@@ -208,7 +216,7 @@ LEDGER_TICK_S: Final = 1.0
 """How often an idle ledger stores its clock and settles what is due."""
 
 LEDGER_REQUEST_TIMEOUT_S: Final = 20.0
-"""A ledger under load commits within a second; after this the connection is no good, and what was asked is asked anew."""
+"""A ledger under load answers in seconds; after this the connection is no good, and what was asked is asked anew."""
 
 MAX_PAGE: Final = 256
 """Rows in one answer to a listing."""

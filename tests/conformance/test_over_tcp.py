@@ -62,7 +62,7 @@ async def rig(directory: Path) -> AsyncIterator[Rig]:
             ledger = str(directory / "ledger")
             listen = f"127.0.0.1:{port}"
             made = await stage.command("--home", ledger, "ledger", "init", "--listen", listen, "--min-window", "10")
-            await stage.start("ledger", "channelpay", "--home", ledger, "ledger", "serve")
+            await stage.start("ledger", "channelpay", "--home", ledger, "ledger", "serve", *ADMITTING)
             await stage.command("--home", ledger, "ledger", "asset", "create", "USD", "--scale", "6", "--wait", "60")
             found = Rig(stage, directory, str(made["address"]), directory / "pocket" / "seed")
             await found.home("pocket")
@@ -75,7 +75,12 @@ async def rig(directory: Path) -> AsyncIterator[Rig]:
         raise
 
 
+ADMITTING = [  # the kit comes from one address, hundreds of times
+    word for key in ("address_per_s", "address_burst", "per_s", "burst") for word in ("--set", f"admission.{key}=10000")
+]
+
 ACCEPTING = (
+    *ADMITTING,
     "--auto-accept", "--set", "policy.min_window_s=10", "--set", "limits.max_unacked=100",
     "--set", 'limits.max_unacked_value=["0.006 USD"]', "--set", 'limits.min_payment=["0.000002 USD"]',
 )  # fmt: skip

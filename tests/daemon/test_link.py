@@ -800,6 +800,28 @@ async def test_guests_of_one_address_are_few_and_those_who_are_known_are_none(nu
         await assert_echoes(guest)
 
 
+async def test_little_waits_for_a_guest_that_does_not_read(nursery: trio.Nursery) -> None:
+    known: set[bytes] = set()
+    most, links = limits.MAX_GUEST_OUTGOING_BYTES, []
+
+    async def listen(link: Link) -> None:
+        links.append(link)
+        await echo(link)
+
+    port = await start(nursery, listen, known=known.__contains__, max_guest_outgoing=most)
+    async with dial(HOST, port, ALICE, BOB.public, Role.NODE) as guest:
+        await assert_echoes(guest)
+        (link,) = links
+        link.send(bytes(most))
+        assert (link.ended, link.queued_bytes) == (None, most)
+        known.add(ALICE.public)  # she has a channel now
+        link.send(bytes(1))
+        assert link.ended is None
+        known.clear()
+        link.send(bytes(1))
+        assert isinstance(link.ended, LinkClosed)
+
+
 async def test_the_oldest_guest_leaves_when_there_are_too_many(nursery: trio.Nursery) -> None:
     port = await start(nursery, max_guests=1)
     async with dial(HOST, port, ALICE, BOB.public, Role.NODE) as oldest:

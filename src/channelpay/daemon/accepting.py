@@ -19,7 +19,7 @@ from channelpay.daemon.secure import LinkClosed, accept
 from channelpay.daemon.tls import Certificate, fresh_certificate
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.home.config import Admission
-from channelpay.limits import HANDSHAKE_TIMEOUT_S, MAX_CONNECTIONS, MAX_GUESTS
+from channelpay.limits import HANDSHAKE_TIMEOUT_S, MAX_CONNECTIONS, MAX_GUESTS, MAX_OUTGOING_BYTES
 from channelpay.messages.peer import Role
 from channelpay.session import Session, Side
 
@@ -42,13 +42,15 @@ async def serve(
     known: Callable[[bytes], bool] = lambda peer_id: False,
     max_connections: int = MAX_CONNECTIONS,
     max_guests: int = MAX_GUESTS,
+    max_guest_outgoing: int = MAX_OUTGOING_BYTES,
     task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections on TCP `listeners` until cancelled; `handler(link)` runs in a task for each peer.
 
     `admission` says how many are let in; peers whose id is not `known` are guests, of whom there are at most
-    `max_guests`. Whatever a peer does (bytes that are no TLS, a reset, a broken rule: RemoteError, LinkClosed) ends
-    its own connection only. Any other exception of the handler is ours, and leaves `serve`.
+    `max_guests`, and for each of whom no more than `max_guest_outgoing` bytes wait. Whatever a peer does (bytes that
+    are no TLS, a reset, a broken rule: RemoteError, LinkClosed) ends its own connection only. Any other exception of
+    the handler is ours, and leaves `serve`.
     """
     terms, now = admission or Admission(), trio.current_time()
     server = _Server(
@@ -62,6 +64,7 @@ async def serve(
         known=known,
         max_connections=max_connections,
         doorstep=Doorstep(terms, now),
+        max_guest_outgoing=max_guest_outgoing,
         guests=Guests(max_guests, terms.address_guests, known),
         quiet=QuietLog(_log, now),
     )
@@ -81,6 +84,7 @@ class _Server:
     certificate: Certificate
     known: Callable[[bytes], bool]
     max_connections: int
+    max_guest_outgoing: int
     doorstep: Doorstep
     guests: Guests
     quiet: QuietLog
@@ -142,6 +146,7 @@ class _Server:
         visitor.show_out = lambda: link.end(RemoteError(ErrorCode.BUSY, "others without a channel wait for the place"))
         if not self.guests.enter(visitor):
             raise RemoteError(ErrorCode.BUSY, "too many connections without a channel come from this address")
+        link.most_queued = lambda: MAX_OUTGOING_BYTES if self.known(link.peer_id) else self.max_guest_outgoing
         if self.known(link.peer_id):
             self.doorstep.remember(visitor.address)
         self._note("connection accepted", visitor, peer=link.peer_id.hex(), role=link.peer_role.name)

@@ -7,6 +7,7 @@ known. Nothing here waits or reads a clock: time comes in as seconds that never 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from channelpay.home.config import Admission
-from channelpay.limits import HANDSHAKE_GRACE_S, HANDSHAKE_RESERVE, MAX_ADMISSION_ADDRESSES
+from channelpay.limits import HANDSHAKE_GRACE_S, HANDSHAKE_RESERVE, HANDSHAKE_REST_S, MAX_ADMISSION_ADDRESSES
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Doorstep:
         self._terms = terms
         self._common = Bucket(terms.per_s, terms.burst, now)
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()  # by address, the longest silent first
+        self._came: OrderedDict[str, float] = OrderedDict()  # by address: when its newest handshake began
         self._familiar: OrderedDict[str, None] = OrderedDict()  # addresses of peers with a channel
         self._waiting: OrderedDict[Visitor, None] = OrderedDict()  # the oldest first
         self._of_address: Counter[str] = Counter()
@@ -80,6 +82,7 @@ class Doorstep:
         refusal = self._judge(visitor.address, now)
         if refusal is None:
             visitor.began = now
+            _renew(self._came, visitor.address, now)
             self._waiting[visitor] = None
             self._of_address[visitor.address] += 1
         return refusal
@@ -101,8 +104,7 @@ class Doorstep:
         """What costs the visitor a token comes last, so that one refusal does not lead to the next."""
         if self._of_address[address] >= self._terms.address_pending:
             return Refusal.ADDRESS_PENDING
-        kept = 0.0 if address in self._familiar else (self._terms.burst - 1) * HANDSHAKE_RESERVE
-        if not self._common.has_more_than(kept, now):
+        if not self._common.has_more_than(self._kept_from(address, now), now):
             return Refusal.RATE
         bucket = self._buckets.get(address) or Bucket(self._terms.address_per_s, self._terms.address_burst, now)
         _renew(self._buckets, address, bucket)
@@ -112,6 +114,12 @@ class Doorstep:
             return Refusal.PENDING
         self._common.take(now)
         return None
+
+    def _kept_from(self, address: str, now: float) -> float:
+        """How many tokens are not for this address (spec T-29)."""
+        if address in self._familiar or now - self._came.get(address, -math.inf) >= HANDSHAKE_REST_S:
+            return 0.0
+        return (self._terms.burst - 1) * HANDSHAKE_RESERVE
 
     def _make_room(self, now: float) -> bool:
         oldest = next(iter(self._waiting))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,6 +30,10 @@ _PIECE_BYTES: Final = 64 * 1024
 """Bytes sent at once: more would be encrypted, and kept, while the peer does not read."""
 
 
+def _most_queued() -> int:
+    return MAX_OUTGOING_BYTES
+
+
 class Link:
     """One authenticated connection; made by `dial`, `serve` or `open_link`.
 
@@ -40,7 +44,7 @@ class Link:
 
     __slots__ = (
         "_ended", "_held_bytes", "_inbox", "_queue", "_queued_bytes", "_reading", "_send_now", "_sent", "_session",
-        "_stream", "_writer_scope", "_writers", "initiated", "received_bytes", "sent_bytes",
+        "_stream", "_writer_scope", "_writers", "initiated", "most_queued", "received_bytes", "sent_bytes",
     )  # fmt: skip
 
     def __init__(self, stream: trio.abc.Stream, session: Session, writers: trio.Nursery) -> None:
@@ -59,6 +63,7 @@ class Link:
         self._writers = writers
         self._writer_scope: trio.CancelScope | None = None  # of the task that writes, while there is one
         self._sent: trio.Event | None = None  # set when the transport has taken more, if anybody waits for that
+        self.most_queued: Callable[[], int] = _most_queued
 
     def __repr__(self) -> str:
         return f"<Link {'to' if self.initiated else 'from'} {self.peer_id.hex()[:16]} {self.peer_role.name}>"
@@ -98,7 +103,7 @@ class Link:
         """Send whole frames; never waits and never raises.
 
         What is given to a link that is over is dropped, as bytes in flight are when a connection breaks: the
-        caller learns of the end from `receive`. With more than MAX_OUTGOING_BYTES waiting, the link ends.
+        caller learns of the end from `receive`. With more than `most_queued()` bytes waiting, the link ends.
         """
         if self._ended is None and frames:
             self._send(frames)
@@ -119,9 +124,9 @@ class Link:
         else:
             self._queue.append(frames)
             self._queued_bytes += len(frames)
-        if self._queued_bytes > MAX_OUTGOING_BYTES:  # spec T-27
+        if self._queued_bytes and self._queued_bytes > (most := self.most_queued()):  # spec T-27
             self._queue.clear()
-            self._finish(LinkClosed(f"the peer does not read: more than {MAX_OUTGOING_BYTES} bytes wait for it"))
+            self._finish(LinkClosed(f"the peer does not read: more than {most} bytes wait for it"))
         elif self._queued_bytes and self._writer_scope is None:
             self._writer_scope = trio.CancelScope(shield=True)
             self._writers.start_soon(self._write, self._writer_scope)

@@ -20,7 +20,7 @@ from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import AddressError, RemoteError
 from channelpay.home.config import Admission
 from channelpay.keys import NODE_PREFIX, parse_address
-from channelpay.limits import RECONNECT_MAX_S, RECONNECT_MIN_S, RECONNECT_RESET_S
+from channelpay.limits import MAX_GUEST_OUTGOING_BYTES, RECONNECT_MAX_S, RECONNECT_MIN_S, RECONNECT_RESET_S
 from channelpay.messages.peer import Role
 
 _log = structlog.get_logger("channelpay.peers")
@@ -67,7 +67,8 @@ class Peers:
         await serve(
             listeners, self._identity, Role.NODE, [self._ledger_id], self.converse, takes=[Role.NODE],
             admission=self._admission, known=self._engine.node.knows_peer,
-            max_connections=connections_possible(), task_status=task_status,
+            max_connections=connections_possible(), max_guest_outgoing=MAX_GUEST_OUTGOING_BYTES,
+            task_status=task_status,
         )  # fmt: skip
 
     def connected_since(self, peer_id: bytes) -> int:
