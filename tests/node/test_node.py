@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from channelpay.errors import LocalError, Reason
+from channelpay.limits import CLAIM_WAIT_S
 from channelpay.messages import ledger as ops
 from channelpay.messages.peer import TopupHint
 from node_world import Phase, open_pair
@@ -220,6 +221,43 @@ def test_a_store_known_to_be_restored_waits_before_it_pays(tmp_path):
     a.pay(1)
     world.settle()
     assert b.channel().peer.n == 2
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_store_known_to_be_restored_hears_the_peer_before_it_closes_alone(tmp_path, heard):
+    world, a, b = open_pair(tmp_path)
+    a.pay(1)
+    world.settle()
+    b.crash()
+    b.start()
+    b.node.mark_restored()
+    b.connect_ledger()
+    world.settle()
+    with pytest.raises(LocalError, match="a store that came from a backup closes without the peer only once") as refused:
+        b.node.close(b.channel().channel_id, True, world.clock)
+    assert refused.value.reason is Reason.UNRESOLVED
+    if heard:
+        world.connect(a, b)
+        world.settle()
+    else:
+        world.pass_time(CLAIM_WAIT_S, step=10)
+    b.node.close(b.channel().channel_id, True, world.clock)
+    world.pass_time(70)
+    assert b.channel().phase is Phase.SETTLED
+
+
+def test_a_restored_store_gives_up_a_close_together_no_sooner(tmp_path):
+    world, a, b = open_pair(tmp_path)
+    b.node.close(b.channel().channel_id, False, world.clock)
+    b.turn()
+    b.crash()
+    b.start()
+    b.node.mark_restored()
+    b.connect_ledger()
+    world.pass_time(CLAIM_WAIT_S - 1, step=10)
+    assert b.channel().phase is Phase.SHUTDOWN
+    world.pass_time(2)
+    assert b.channel().phase is Phase.CLOSING
 
 
 def test_a_topup_is_told_to_the_peer(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def close_deadline(c: Channel) -> float | None:
     if c.phase not in (Phase.SHUTDOWN, Phase.FINAL) or c.closing_since is None:
         return None
     due = c.closing_since + CLOSE_TIMEOUT_S
-    if c.one_way and c.side == 1 and not c.reestablished:  # spec X-11
+    if may_be_old(c) and not c.reestablished:  # spec X-11
         due = max(due, c.started_at + CLAIM_WAIT_S)
     return due
 
@@ -206,9 +206,11 @@ def close_alone(c: Channel, now: Now, fx: Effects) -> None:
     if c.phase in (Phase.SETTLED, Phase.ABANDONED, Phase.ACCEPTED):
         return
     if not may_close_alone(c, now):
+        who = "a store that came from a backup" if c.restored else "party 1 of a one-way channel"
         raise LocalError(
             Reason.UNRESOLVED,
-            "party 1 of a one-way channel closes only after it heard the peer since the start: its store may be old",
+            f"{who} closes without the peer only once it has heard the peer, or {CLAIM_WAIT_S:.0f} s after the start: "
+            "what it knows may be old",
         )
     c.force_asked = fx.save = True
     _enter_closing(c, fx)
@@ -219,9 +221,17 @@ def may_claim(c: Channel, now: Now) -> bool:
     return c.reestablished or now.clock >= c.started_at + CLAIM_WAIT_S
 
 
+def may_be_old(c: Channel) -> bool:
+    """Whether my store may lack what the peer has, so that closing with what I know could cost me (spec X-11).
+
+    Party 1 of a one_way channel is paid at once, and nobody answers; a store from a backup is known to be old.
+    """
+    return c.restored or (c.one_way and c.side == 1)
+
+
 def may_close_alone(c: Channel, now: Now) -> bool:
-    """Only party 1 of a one_way channel ever has to wait: its close settles at once (spec X-11)."""
-    return not (c.one_way and c.side == 1) or may_claim(c, now)
+    """Whether a close without the peer need not wait for the peer to be heard first (spec X-11)."""
+    return not may_be_old(c) or may_claim(c, now)
 
 
 def _enter_closing(c: Channel, fx: Effects) -> None:

@@ -152,6 +152,7 @@ class Channel:
     boundaries: dict[int, Half] = field(default_factory=dict)  # my halves the peer may show: acked and unacked
     reestablished: bool = False  # ever, in this process (spec X-11)
     started_at: float = 0.0
+    restored: bool = False  # the store is known to come from a backup (spec C-28, X-11)
     closing_since: float | None = None  # since when a cooperative close waits for its end
     submit_after: float | None = None  # a refused submission is not repeated before
     in_flight: set[str] = field(default_factory=set)  # ledger operations submitted and not answered

@@ -106,6 +106,7 @@ class Node:
 
     def _loaded(self, channel: Channel) -> None:
         channel.started_at = self._started_at
+        channel.restored = self.ledger.restored_until != 0
         self._set_timer(channel)
         if channel.withdrawals:
             self._holding[channel.channel_id] = channel
@@ -114,6 +115,8 @@ class Node:
         """The store came from a backup: no payments until what it may have forgotten has expired (spec C-28)."""
         self.ledger.restored_until = RESTORED
         self._ready.persist.restored_until = RESTORED
+        for channel in self.roster.loaded.values():
+            channel.restored = True
 
     def load_request(self, request: Request) -> None:
         """An operator's request that was not answered before the last stop."""
@@ -622,7 +625,7 @@ class Node:
             return
         if c.phase not in (Phase.OPEN, *DEAD) or c.reading is None or not c.resolved or c.evidence:
             return
-        if c.one_way and c.side == 1 and c.reestablished and self._clock < c.started_at + CLAIM_WAIT_S:
+        if closing.may_be_old(c) and c.reestablished and self._clock < c.started_at + CLAIM_WAIT_S:
             return  # a claim may go that would have to wait in a channel that was just loaded (spec X-11)
         self.roster.drop(channel)
 
