@@ -1,7 +1,7 @@
-"""Every limit is driven to its bound and one beyond it: here, or by the test that DRIVEN_BY names.
+"""Every limit is driven to its bound and one beyond it: here, or by the test that limits_table names.
 
 A limit that is added to channelpay.limits fails `test_every_limit_has_a_test_that_drives_it` until it stands in one
-of the two tables.
+of the two tables there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio.testing
 
 from channel_pair import Pair
 from channelpay import limits
@@ -25,107 +26,22 @@ from channelpay.channel import channel as step
 from channelpay.codec import pack
 from channelpay.crypto import SigningKey
 from channelpay.daemon.descriptors import connections_possible
+from channelpay.daemon.embedded import _prune
 from channelpay.daemon.ledger_server import serve_ledger
 from channelpay.daemon.payments import _is_timely
 from channelpay.daemon.peers import Backoff
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.home import Home, HomeError
-from channelpay.home.config import Limits, Opening, Policy, rule_of
+from channelpay.home.config import Limits, Opening, Policy, Records, rule_of
 from channelpay.messages import ledger as ops
 from channelpay.messages import peer
 from channelpay.node import policy
+from channelpay.store import payment_ids
+from limits_table import DRIVEN_BY, NO_BOUNDS
+from node_store import Fixture, payment_id
 from node_world import open_pair
 
 ROOT = Path(__file__).parent
-
-DRIVEN_BY = {
-    "MAX_UNITS": "test_batches.py::test_a_payment_is_1_to_2_63_units",
-    "MAX_ASSET_SCALE": "test_amounts.py::test_an_asset_has_a_whole_scale_within_bounds",
-    "MAX_ASSET_CODE": "test_limits_driven.py::test_asset_codes",
-    "MAX_FRAME_BEFORE_AUTH": "test_session.py::test_lengths_before_auth",
-    "MAX_FRAME": "test_session.py::test_lengths_after_auth",
-    "MAX_CONTROL_FRAME": "daemon/test_control_server.py::test_garbage_ends_its_own_client_only",
-    "MAX_ARRAY_ITEMS": "test_codec.py::test_no_array_has_more_than_4096_items",
-    "MAX_BATCH": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_MEMO_BYTES": "test_limits_driven.py::test_a_memo",
-    "MAX_MEMOS_BYTES": "test_batches.py::test_memos_have_16_kib_in_all",
-    "HANDSHAKE_TIMEOUT_S": "daemon/test_link.py::test_strangers_have_one_deadline",
-    "ADDRESS_HANDSHAKES_PER_S": "daemon/test_admission.py::test_an_address_has_its_burst_and_then_its_rate",
-    "ADDRESS_HANDSHAKE_BURST": "daemon/test_admission.py::test_an_address_has_its_burst_and_then_its_rate",
-    "HANDSHAKES_PER_S": "daemon/test_admission.py::test_the_common_rate",
-    "HANDSHAKE_BURST": "daemon/test_admission.py::test_all_addresses_together_have_a_burst_and_leave_a_reserve",
-    "HANDSHAKE_RESERVE": "daemon/test_admission.py::test_all_addresses_together_have_a_burst_and_leave_a_reserve",
-    "HANDSHAKE_REST_S": "daemon/test_admission.py::test_an_address_that_has_rested_gets_in_while_others_flood",
-    "MAX_ADMISSION_ADDRESSES": "daemon/test_admission.py::test_addresses_that_are_remembered_are_bounded",
-    "MAX_PENDING_HANDSHAKES": "daemon/test_admission.py::test_places_in_all_turn_over_after_a_time_of_grace",
-    "MAX_PENDING_PER_ADDRESS": "daemon/test_admission.py::test_places_of_an_address",
-    "HANDSHAKE_GRACE_S": "daemon/test_admission.py::test_places_in_all_turn_over_after_a_time_of_grace",
-    "MAX_CONNECTIONS": "test_limits_driven.py::test_connections_are_as_many_as_there_are_descriptors",
-    "MAX_GUESTS": "daemon/test_admission.py::test_guests_of_an_address_and_in_all",
-    "MAX_GUESTS_PER_ADDRESS": "daemon/test_admission.py::test_guests_of_an_address_and_in_all",
-    "DESCRIPTOR_RESERVE": "test_limits_driven.py::test_connections_are_as_many_as_there_are_descriptors",
-    "LOG_LINES_PER_S": "daemon/test_admission.py::test_one_line_tells_how_many_were_left_out",
-    "LOG_BURST": "daemon/test_admission.py::test_one_line_tells_how_many_were_left_out",
-    "PING_INTERVAL_S": "test_session.py::test_a_ping_after_silence_and_its_answer",
-    "PING_TIMEOUT_S": "test_session.py::test_a_silent_peer_is_dropped",
-    "MAX_OUTGOING_BYTES": "daemon/test_link.py::test_a_peer_that_does_not_read",
-    "MAX_GUEST_OUTGOING_BYTES": "daemon/test_link.py::test_little_waits_for_a_guest_that_does_not_read",
-    "LINGER_TIMEOUT_S": "daemon/test_link.py::test_close_never_hangs",
-    "RECONNECT_MIN_S": "daemon/test_streams.py::test_waits_grow_with_failures_and_begin_anew_after_a_good_connection",
-    "RECONNECT_MAX_S": "daemon/test_streams.py::test_waits_grow_with_failures_and_begin_anew_after_a_good_connection",
-    "RECONNECT_RESET_S": "test_limits_driven.py::test_a_connection_that_lasted_ends_the_back_off",
-    "MAX_VERSIONS": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_FEATURES": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_LEDGERS": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_AGENT_BYTES": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_TEXT_BYTES": "test_limits_driven.py::test_what_a_message_holds",
-    "MIN_WINDOW_S": "test_limits_driven.py::test_bounds_of_the_configuration",
-    "MAX_WINDOW_S": "test_limits_driven.py::test_bounds_of_the_configuration",
-    "MAX_MAX_UNACKED": "test_limits_driven.py::test_bounds_of_the_configuration",
-    "MAX_QUEUED_PAYMENTS": "channel/test_payments.py::test_the_queue_is_bounded",
-    "FLUSH_BATCHES": "channel/test_payments.py::test_one_step_takes_so_many_batches_and_says_that_there_are_more",
-    "RECEIPT_DELAY_S": "test_limits_driven.py::test_a_receipt_waits_for_a_commit_so_long",
-    "DUPLICATE_WINDOW_BATCHES": "test_limits_driven.py::test_a_batch_is_recognised_among_the_newest",
-    "REMEMBERED_IDS": "store/test_node_store.py::test_ids_are_found_beyond_what_is_remembered",
-    "PAYMENT_ID_HORIZON_S": "test_limits_driven.py::test_the_time_in_a_payment_id",
-    "PAYMENT_ID_FUTURE_S": "test_limits_driven.py::test_the_time_in_a_payment_id",
-    "FINAL_EXPIRY_S":
-        "channel/test_closing.py::test_a_final_that_lives_too_long_or_not_at_all_is_declined_and_nothing_stops",
-    "ANSWER_TIMEOUT_S": "channel/test_receive.py::test_a_peer_that_owes_an_ack_for_too_long_loses_the_connection",
-    "CLOSE_TIMEOUT_S": "channel/test_closing.py::test_a_close_that_takes_too_long_goes_on_alone",
-    "FINAL_SUBMIT_DELAY_S": "channel/test_closing.py::test_party_1_submits_if_party_0_does_not",
-    "SUBMIT_RETRY_S": "channel/test_closing.py::test_a_refused_submission_is_repeated_later",
-    "CLAIM_WAIT_S": "channel/test_closing.py::test_or_for_a_named_time",
-    "MAX_HELD_BACK": "test_limits_driven.py::test_messages_that_wait_for_the_ledger",
-    "MAX_RECORDS_BATCHES": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_CHANNELS_PER_PEER": "test_limits_driven.py::test_channels_with_one_peer",
-    "MAX_BLOB_BYTES": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_BODY_BYTES": "test_limits_driven.py::test_what_a_message_holds",
-    "MAX_REQUEST_LIFE_S": "ledger/test_requests.py::test_a_request_is_valid_to_the_second",
-    "RESPOND_STATES": "test_limits_driven.py::test_what_a_message_holds",
-    "RESTART_GRACE_S": "ledger/test_requests.py::test_an_outage_does_not_eat_a_window",
-    "OUTAGE_S": "ledger/test_requests.py::test_ordinary_ticks_extend_nothing",
-    "LEDGER_TICK_S": "test_limits_driven.py::test_an_idle_ledger_ticks",
-    "LEDGER_REQUEST_TIMEOUT_S": "daemon/test_streams.py::test_a_ledger_that_does_not_answer_is_left",
-    "MAX_PAGE": "ledger/test_requests.py::test_the_journal_of_an_account_comes_in_pages",
-    "MAX_REQUESTS_IN_FLIGHT":
-        "daemon/test_ledger_server.py::test_more_requests_than_may_be_under_way_wait_and_are_all_answered",
-    "MAX_SEED_KDF_MEMORY_KIB": "home/test_seed.py::test_parameters_beyond_their_bounds_are_refused",
-    "MAX_SEED_KDF_PASSES": "home/test_seed.py::test_parameters_beyond_their_bounds_are_refused",
-    "MAX_SEED_KDF_LANES": "home/test_seed.py::test_parameters_beyond_their_bounds_are_refused",
-    "MAX_SEED_FILE_BYTES": "test_limits_driven.py::test_the_length_of_a_seed_file",
-    "MAX_PASSPHRASE_BYTES": "home/test_seed.py::test_a_passphrase_has_bounds",
-}  # fmt: skip
-
-NO_BOUNDS = {
-    "FRAME_HEADER_BYTES": "the width of a field, which the vectors of messages.json fix",
-    "RECORD_BYTES": "the width of a record, which test_limits.py::test_a_record_has_24_bytes fixes",
-    "DEFAULT_WINDOW_S": "a default: test_the_defaults_are_within_their_bounds",
-    "DEFAULT_MAX_UNACKED": "a default: test_the_defaults_are_within_their_bounds",
-    "SEED_KDF_MEMORY_KIB": "what is written, not what is taken; the bounds of that are MAX_SEED_KDF_*",
-    "SEED_KDF_PASSES": "what is written, not what is taken; the bounds of that are MAX_SEED_KDF_*",
-    "SEED_KDF_LANES": "what is written, not what is taken; the bounds of that are MAX_SEED_KDF_*",
-}
 
 
 def names() -> set[str]:
@@ -221,6 +137,7 @@ def test_a_memo() -> None:
         (Opening, "window_s", limits.MIN_WINDOW_S, limits.MAX_WINDOW_S),
         (Opening, "max_batch", 1, limits.MAX_BATCH),
         (Limits, "max_unacked", 1, limits.MAX_MAX_UNACKED),
+        (Records, "keep_s", limits.MIN_KEEP_S, limits.MAX_KEEP_S),
     ],
 )
 def test_bounds_of_the_configuration(table: type[Any], key: str, least: int, most: int) -> None:
@@ -233,6 +150,7 @@ def test_bounds_of_the_configuration(table: type[Any], key: str, least: int, mos
 
 def test_the_defaults_are_within_their_bounds() -> None:
     assert limits.MIN_WINDOW_S <= limits.DEFAULT_WINDOW_S <= limits.MAX_WINDOW_S
+    assert limits.MIN_KEEP_S <= limits.DEFAULT_KEEP_S <= limits.MAX_KEEP_S
     assert 1 <= limits.DEFAULT_MAX_UNACKED <= limits.MAX_MAX_UNACKED
 
 
@@ -315,6 +233,39 @@ def test_a_receipt_waits_for_a_commit_so_long(tmp_path: Path) -> None:
 def test_the_time_in_a_payment_id(monkeypatch: pytest.MonkeyPatch, age_s: int, timely: bool) -> None:
     monkeypatch.setattr("channelpay.daemon.payments._age_s", lambda payment_id: age_s)
     assert _is_timely(bytes(16)) is timely
+
+
+@pytest.mark.parametrize(("batches_back", "found"), [(3, True), (4, False)])
+def test_batches_that_are_searched_for_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches_back: int, found: bool
+) -> None:
+    """A bound of three here: the newest batches whose times fit are looked through, and no more."""
+    monkeypatch.setattr(payment_ids, "MAX_SEARCHED_BATCHES", 3)
+    monkeypatch.setattr(payment_ids, "REMEMBERED_IDS", 1)
+    fixture = Fixture(tmp_path)
+    c = fixture.channel(0)
+    for n in range(1, 10):
+        fixture.journal(fixture.entry(c, 1, pack_record(1, payment_id(n, 1000 + n))))
+    newest, old = 8, 9 - batches_back
+    again = [pack_record(1, payment_id(n, 1000 + n)) for n in (old, newest)]
+    fixture.journal(fixture.entry(c, 1, b"".join(again)))
+    repeated = fixture.all_rows()[-1].repeated
+    fixture.store.close()
+    assert (0 in repeated) == found
+    assert 1 in repeated
+
+
+async def test_a_node_looks_for_old_records(autojump_clock: trio.testing.MockClock) -> None:
+    class Store:
+        looked: list[float] = []  # noqa: RUF012  one test's own
+
+        def prune(self, now_s: int, keep_s: int) -> bool:
+            self.looked.append(trio.current_time())
+            return False
+
+    with trio.move_on_after(2 * limits.PRUNE_LOOK_S + 1):
+        await _prune(Store(), limits.DEFAULT_KEEP_S)  # type: ignore[arg-type]
+    assert Store.looked == pytest.approx([0, limits.PRUNE_LOOK_S, 2 * limits.PRUNE_LOOK_S])
 
 
 # --- Connections and time --------------------------------------------------------------------
