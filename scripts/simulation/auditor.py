@@ -72,8 +72,8 @@ class _Audit:
         self._openings(on_ledger)
         self._balances(on_ledger)
         self._as_seen(stores)
-        for counter, what in self.account.findings:
-            self.find(counter, what, excuse_for(self.world, None))
+        for counter, what, names in self.account.findings:
+            self.find(counter, what, excuse_for(self.world, *names))
         return self.verdict
 
     # --- Stores --------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class _Audit:
                     f"{name}: {owner} gets {got}, less than its entitlement",
                     excuse_for(self.world, owner),
                 )
-            if got != row.deposits[side] - delivered.total + received and channel.cheated_by != owner:
+            if got != row.deposits[side] - delivered.total + received and owner not in self.world.cheaters:
                 self.find("drift", f"{name}: the settlement is not what was paid: {owner} gets {got}", excuse)
             topups, withdrawals = channel.topups[side], channel.withdrawals[side]
             first = channel.opened[1] if side == 0 else 0

@@ -73,6 +73,15 @@ def batches(path: Path) -> list[Batch]:
     ]
 
 
+def newest(path: Path) -> dict[tuple[bytes, int], int]:
+    """(channel, payer) to the number of the newest payment in a node's store."""
+    sql = (
+        "SELECT c.channel_id, b.payer, max(b.last_n) FROM batches AS b JOIN channels AS c ON c.ref = b.channel"
+        " GROUP BY b.channel, b.payer"
+    )
+    return {(row[0], row[1]): row[2] for row in _rows(path, sql)}
+
+
 def channels(path: Path) -> dict[bytes, Row]:
     """Every channel on the ledger."""
     sql = (

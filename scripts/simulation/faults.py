@@ -12,7 +12,6 @@ import trio
 
 from simulation.crashes import Armed, plan_names
 from simulation.disk import Content, Loss
-from simulation.guarantees import KINDS
 from simulation.process import NodeProcess, Process
 from simulation.workload import Owner
 from simulation.world import World
@@ -34,8 +33,8 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "ledger": ("ledger killed", "ledger unreachable", "ledger power cut", "ledger disk full", "ledger sync error",
                "ledger bit flipped", "ledger stopped in order", "crash point"),
     "old copy": ("old copy, told", "old copy, not told", "cut", "crash point"),
-    "everything": tuple(kind for kind in KINDS if not kind.startswith(("cheating", "old copy"))),
 }  # fmt: skip
+PROFILES["everything"] = tuple(kind for name in ("network", "crashes", "disk", "ledger") for kind in PROFILES[name])
 """Which faults one seed draws from."""
 
 
@@ -89,10 +88,11 @@ class Nemesis:
             life = await process.live(self._pending.pop(process.name, None))
             if isinstance(process, NodeProcess):
                 self._owners[process.name].process_ended(list(self.world.account.channels.values()))
-            if self.world.over:
+            if self.world.over or process.name in self.world.cheaters:
                 return
             self._mend(process, life.why)
-            await trio.sleep(0.05 + self.rng.random() * (0.3 if self._healed else 3.0))
+            await trio.sleep(0.05 + self.rng.random() * (0.3 if self._healed else 3.0) + process.rest_s)
+            process.rest_s = 0.0
 
     def _mend(self, process: Process, why: str) -> None:
         """What becomes of the disk between two lives."""
@@ -194,6 +194,15 @@ class Nemesis:
         for process in self.world.processes:
             while not process.alive:
                 await trio.sleep(0.05)
+
+    def cheat(self, process: NodeProcess, victim: NodeProcess, window_s: int) -> None:
+        """A node goes away for good, and its peer may be away too, for a part of the window."""
+        self.world.cheaters.add(process.name)
+        self._note("cheating close")
+        self._end(process, Loss.KILLED)
+        if self.rng.random() < 0.5:
+            victim.rest_s = self.rng.random() * 0.6 * window_s
+            self._end(victim, Loss.KILLED)
 
     async def stop(self, process: Process) -> None:
         """End it in order."""

@@ -29,7 +29,7 @@ class Excuse:
 
 
 OLD_COPY: Final = Excuse("old copy, honest peer", frozenset({"drift"}))
-"""What the copy lacked comes back from the peer, in the peer's order: positions of a journal may change. No money does."""
+"""What the copy lacked comes back from the peer, in the peer's order: its journal may change its order, no money changes."""
 
 OLD_COPY_CHEATED: Final = Excuse(
     "old copy, dishonest peer", frozenset({"lost", "drift", "below_entitlement", "phantom", "unresolved", "duplicated"})
@@ -40,9 +40,9 @@ CHEATER: Final = Excuse("the cheater's own", frozenset({"lost", "drift", "below_
 """Whoever shows an old state and stays away has no claim to anything."""
 
 
-def excuse_for(world: World, *names: str | None) -> Excuse | None:
+def excuse_for(world: World, *names: str) -> Excuse | None:
     """What the table excuses in findings that concern these parties; None: nothing."""
-    parties = set(names) if names and names != (None,) else set(world.rolled_back) | world.cheaters
+    parties = set(names) if names else set(world.rolled_back) | world.cheaters
     old, cheats = parties & set(world.rolled_back), parties & world.cheaters
     if old and world.cheaters - old:
         return OLD_COPY_CHEATED

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from channelpay.errors import LocalError
 from channelpay.messages import control
 from simulation.auditor import Verdict, audit
+from simulation.cheat import Cheater
 from simulation.crashes import Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
@@ -160,19 +161,37 @@ class _Story:
             for other in self.owners:
                 if other is not owner:
                     await owner.adopt(other.process, 10**9, 0)
+        await self._cheat()
         async with trio.open_nursery() as nursery:
             for channel in world.account.channels.values():
                 nursery.start_soon(self._close, channel)
         async with trio.open_nursery() as nursery:
             for owner in self.owners:
-                nursery.start_soon(owner.read_journal)
-                for channel in world.account.channels.values():
-                    if owner.name in channel.sides:
-                        nursery.start_soon(owner.look_up, channel)
+                if owner.name not in world.cheaters:
+                    nursery.start_soon(owner.read_journal)
+            for channel in world.account.channels.values():
+                for owner in self._honest(channel):
+                    nursery.start_soon(owner.look_up, channel)
+
+    async def _cheat(self) -> None:
+        """Sometimes a party does not want to settle as it was."""
+        rng = random.Random(self.world.seed)
+        fit = list(self.world.account.channels.values())
+        if not fit or rng.random() > 0.2:
+            return
+        channel = rng.choice(fit)
+        side = 0 if channel.flags == 1 else rng.randrange(2)  # the payee of a one-way channel robs itself alone
+        names = {node.name: node for node in self.world.nodes}
+        cheater, victim = names[channel.sides[side]], names[channel.sides[1 - side]]
+        self.nemesis.cheat(cheater, victim, channel.window_s)
+        await Cheater(self.world, cheater, rng).close(channel)
+
+    def _honest(self, channel: ChannelAccount) -> list[Owner]:
+        return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]
 
     async def _close(self, channel: ChannelAccount) -> None:
         rng = random.Random(int.from_bytes(channel.channel_id[:8], "big"))
-        both = [owner for owner in self.owners if owner.name in channel.sides]
+        both = self._honest(channel)
         first = rng.choice(both)
         force = int(rng.random() < 0.4)
         if rng.random() < 0.2:

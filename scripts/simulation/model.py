@@ -53,11 +53,11 @@ class ChannelAccount:
     channel_id: bytes
     sides: tuple[str, str]  # names of party 0 and party 1
     flags: int
+    window_s: int
     opened: tuple[int, int]  # what party 0 wanted to put in: asked (least, most)
     payments: list[Payment] = field(default_factory=list)
     topups: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
     withdrawals: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
-    cheated_by: str = ""
 
 
 @dataclass(slots=True)
@@ -65,10 +65,11 @@ class Account:
     """Everything that happened in a world, for the auditor."""
 
     channels: dict[bytes, ChannelAccount] = field(default_factory=dict)
-    findings: list[tuple[str, str]] = field(default_factory=list)  # (counter, what) that were seen on the way
+    findings: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    """(counter, what, the parties concerned) of what was seen on the way."""
     seen: dict[str, dict[int, tuple[bytes, bytes]]] = field(default_factory=dict)
     """By node: journal position -> (channel, row) as the application read it."""
 
-    def find(self, counter: str, what: str) -> None:
+    def find(self, counter: str, what: str, *names: str) -> None:
         """Something that must not be, seen while it happened."""
-        self.findings.append((counter, what))
+        self.findings.append((counter, f"{', '.join(names)}: {what}" if names else what, names))

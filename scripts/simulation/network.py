@@ -65,11 +65,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._closed = False
         self._sent_end = False
         self._kept = b""
-
-    def getpeercert(self, binary_form: bool) -> bytes:
-        """What stands for the listener's certificate."""
-        assert binary_form
-        return BINDING
+        self.number = network.next_number()
 
     def _check(self) -> None:
         if self._closed:
@@ -206,7 +202,8 @@ class Network:
         self.unreachable: set[frozenset[str]] = set()  # pairs of names: connecting hangs
         self.asleep: dict[str, float] = {}  # by name: it does not read before then
         self.delay_s = 0.0  # most that is added to every latency
-        self.sniff: list[Callable[[Owner, Owner, bytes], None]] = []
+        self.taps: list[Callable[[int, str, str, bytes], None]] = []
+        self._ends = 0
         self._rng = rng
         self._log = log
         self._listeners: dict[tuple[str, int], Listener] = {}
@@ -241,6 +238,11 @@ class Network:
         self._log("connected", owner.name, listener.owner.name)
         return near
 
+    def next_number(self) -> int:
+        """Numbers the ends of connections."""
+        self._ends += 1
+        return self._ends
+
     def forget(self, stream: Stream) -> None:
         """It is closed here."""
         self.streams.pop(stream, None)
@@ -257,8 +259,8 @@ class Network:
 
     def carry(self, stream: Stream, pipe: _Pipe, data: bytes) -> None:
         """Bytes leave one process for another; they may be cut off anywhere."""
-        for sniff in self.sniff:
-            sniff(stream.owner, stream.other.owner, data)
+        for tap in self.taps:
+            tap(stream.number, stream.owner.name, stream.other.owner.name, data)
         self._log("sent", stream.owner.name, stream.other.owner.name, data)
         if pipe.silent:
             pipe.waiting += len(data)

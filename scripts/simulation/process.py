@@ -105,6 +105,7 @@ class Process:
         self.life: Life | None = None
         self.lived: list[Life] = []
         self.restored = False
+        self.rest_s = 0.0  # how much longer than usual it is down the next time
         mount(self.disk)
 
     def _disk_event(self, event: str) -> None:
@@ -270,6 +271,7 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, work)
         life.passed("commit before")
         result = original(self, work)
+        life.process.world.committed(life.process)
         life.passed("commit after")
         return result
 

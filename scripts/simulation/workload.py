@@ -111,7 +111,7 @@ class Owner:
             for info in shown.channels:
                 if info.channel_id not in self.world.account.channels and info.side == 0:
                     self.world.account.channels[info.channel_id] = ChannelAccount(
-                        info.channel_id, (self.name, peer.name), flags, (0, deposit)
+                        info.channel_id, (self.name, peer.name), flags, info.window_s, (0, deposit)
                     )
 
     async def endow(self, channel: ChannelAccount) -> None:
@@ -220,7 +220,7 @@ class Owner:
     def _paid(self, payment: Payment, n: int) -> None:
         self.world.log("paid", self.name, n)
         if payment.state is State.PAID and n and payment.n and n != payment.n:
-            self.world.account.find("duplicated", f"{self.name}: one id was acknowledged as {payment.n} and as {n}")
+            self.world.account.find("duplicated", f"one id was acknowledged as {payment.n} and as {n}", self.name)
         payment.state = State.PAID
         payment.n = payment.n or n
 
@@ -229,7 +229,7 @@ class Owner:
         left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
         if payment.state is State.PAID:
             if error.reason in (Reason.ID_REUSED, Reason.ID_EXPIRED):
-                self.world.account.find("drift", f"{self.name}: a paid id is refused: {error}")
+                self.world.account.find("drift", f"a paid id is refused: {error}", self.name)
             return
         payment.state = State.UNKNOWN if left_open else State.REFUSED
         payment.may_be_paid = left_open
@@ -278,18 +278,18 @@ class Owner:
                 continue
             view = await self.call(control.FindPayment(payment.payment_id, channel.channel_id))
             if not isinstance(view, control.PaymentView):
-                self.world.account.find("unresolved", f"{self.name}: nobody tells what became of a payment")
+                self.world.account.find("unresolved", "nobody tells what became of a payment", self.name)
                 continue
             paid = view.status == control.PAYMENT_PAID
             if paid and view.amount != payment.amount:
-                self.world.account.find("drift", f"{self.name}: paid {view.amount} where {payment.amount} was asked")
+                self.world.account.find("drift", f"paid {view.amount} where {payment.amount} was asked", self.name)
             if payment.open:
                 if paid:
                     self._paid(payment, view.n)
                 else:
                     payment.state, payment.may_be_paid = State.REFUSED, False
             elif paid != (payment.state is State.PAID):
-                self.world.account.find("drift", f"{self.name}: told {payment.state.value}, now status {view.status}")
+                self.world.account.find("drift", f"told {payment.state.value}, now status {view.status}", self.name)
 
     # --- Money ---------------------------------------------------------------------------------
 
@@ -338,7 +338,7 @@ class Owner:
 
         def done(answer: Paid | Refusal) -> None:
             if not life.dead and isinstance(answer, Paid):
-                self.world.account.find("duplicated", f"{self.name}: a used id with another amount was paid")
+                self.world.account.find("duplicated", "a used id with another amount was paid", self.name)
 
         api.pay_each(PayEach(0, channel.channel_id, records_of([twisted]), b""), done)
 
@@ -356,7 +356,7 @@ class Owner:
             for row in page.batches:
                 now = (row.channel_id, row.records)
                 if seen.setdefault(row.position, now) != now:
-                    self.world.account.find("drift", f"{self.name}: journal position {row.position} changed")
+                    self.world.account.find("drift", f"journal position {row.position} changed", self.name)
         return page
 
 

@@ -25,10 +25,12 @@ from channelpay.messages.ledger import LedgerRequest
 from channelpay.messages.peer import Request
 from channelpay.statements import asset_id, request_bytes
 from channelpay.store.ledger import LedgerStore
+from simulation import books
 from simulation.disk import Content
 from simulation.model import Account
 from simulation.network import Network
 from simulation.process import START, LedgerProcess, NodeProcess, Process, cause_of, is_excused
+from simulation.tap import Money, Tap
 
 FUNDS: Final = 10_000_000
 LEDGER_PLACE: Final = ("10.0.0.1", 7669)
@@ -63,6 +65,9 @@ class World:
         self._trace = hashlib.sha256()
         self.tail: list[str] | None = None  # the trace as text, if wanted
         self.network = Network(random.Random(self.rng.random()), self.log)
+        self.tap = Tap(ledger_keys().identity.public, self.account.find, self.money)
+        self.network.taps.append(self._between_nodes)
+        self._money: dict[bytes, Money] | None = None
         self.nodes: list[NodeProcess] = []
         count = 3 if self.rng.random() < 0.2 else 2
         self.ledger = LedgerProcess(self, "ledger", ledger_keys(), LEDGER_PLACE, directory / "ledger")
@@ -117,7 +122,25 @@ class World:
     # --- What processes tell -----------------------------------------------------------------
 
     def node_started(self, process: NodeProcess, api: Api) -> None:
-        """A node is up and has spoken to nobody yet."""
+        """A node is up and has spoken to nobody yet: all that it ever signed must be on its disk."""
+        if process.name not in self.rolled_back:
+            self.tap.restarted(process.name, books.newest(process.disk.directory / "node.db"))
+
+    def committed(self, process: Process) -> None:
+        """A commit is on disk."""
+        if process is self.ledger:
+            self._money = None
+
+    def money(self, channel_id: bytes) -> Money | None:
+        """What the ledger shows of a channel at this moment."""
+        if self._money is None:
+            rows = books.channels(self.ledger.disk.directory / "ledger.db")
+            self._money = {key: Money(row.deposits, row.withdrawn) for key, row in rows.items()}
+        return self._money.get(channel_id)
+
+    def _between_nodes(self, stream: int, sender: str, receiver: str, data: bytes) -> None:
+        if sender.startswith("node") and receiver.startswith("node"):
+            self.tap.heard(stream, sender, receiver, data)
 
     def ended(self, process: Process, error: BaseException) -> None:
         """A process ended by itself."""

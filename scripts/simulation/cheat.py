@@ -1,0 +1,88 @@
+"""A dishonest party: it keeps old states that its peer signed, goes away, and shows the ledger one of them."""
+
+from __future__ import annotations
+
+import random
+
+import trio
+
+from channelpay.crypto import SigningKey
+from channelpay.daemon.ledger_client import connect_ledger
+from channelpay.daemon.outside import OUTSIDE, Outside
+from channelpay.daemon.secure import LinkClosed
+from channelpay.errors import ChannelpayError
+from channelpay.keys import LEDGER_PREFIX, Address
+from channelpay.ledger.outcomes import LedgerRefused
+from channelpay.messages import ledger as ops
+from channelpay.messages.ledger import CoSigned
+from simulation.model import ChannelAccount
+from simulation.process import LIFE, START, NodeProcess
+from simulation.tap import Channel
+from simulation.world import LEDGER_PLACE, World, ledger_keys
+
+_KEYS_TRIED = 40
+_TRIES = 10
+
+
+class Outsider:
+    """Somebody without a daemon, who can speak to the ledger."""
+
+    def __init__(self) -> None:
+        self.name = "outsider"
+        self.dead = False
+        self.armed = None
+
+    def passed(self, event: str) -> None:
+        """It crashes nowhere."""
+
+
+class Cheater:
+    """The owner of a node that shall run no more."""
+
+    def __init__(self, world: World, process: NodeProcess, rng: random.Random) -> None:
+        self.world = world
+        self.process = process
+        self.rng = rng
+
+    def _key(self, channel: Channel, side: int) -> SigningKey | None:
+        keys = (self.process.keys.channel(index) for index in range(_KEYS_TRIED))
+        return next((key for key in keys if key.public == channel.keys[side]), None)
+
+    def _old_state(self, channel: Channel, side: int, key: SigningKey) -> CoSigned | None:
+        """One that the peer signed before it received what it holds now."""
+        states = channel.states[1 - side]
+        if not states:
+            return None
+        peer_n, own_n, signature = self.rng.choice(states[: max(1, len(states) // 2)])
+        counts = (own_n, peer_n) if side == 0 else (peer_n, own_n)
+        mine = key.sign(channel.state(*counts))
+        signatures = (mine, signature) if side == 0 else (signature, mine)
+        return CoSigned(channel.halves[0][counts[0]], channel.halves[1][counts[1]], *signatures)
+
+    async def close(self, account: ChannelAccount) -> None:
+        """Begin a dispute with an old state or with none. The node is not asked, and never comes back."""
+        channel = self.world.tap.channels.get(account.channel_id)
+        if channel is None:
+            return
+        side = channel.names.index(self.process.name)
+        key = self._key(channel, side)
+        if key is None:
+            return
+        state = self._old_state(channel, side, key)
+        states = (state,) if state is not None and self.rng.random() < 0.8 else ()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._submit, key, ops.Close(account.channel_id, states))
+
+    async def _submit(self, key: SigningKey, operation: ops.Operation) -> None:
+        LIFE.set(Outsider())  # type: ignore[arg-type]
+        OUTSIDE.set(Outside(entropy=self.rng.randbytes, time=lambda: START + trio.current_time()))
+        address = Address(LEDGER_PREFIX, ledger_keys().identity.public, *LEDGER_PLACE)
+        for _ in range(_TRIES):
+            try:
+                async with connect_ledger(address, key) as client:
+                    await client.request(key, operation)
+                    return
+            except LedgerRefused:
+                return
+            except (LinkClosed, ChannelpayError):
+                await trio.sleep(1.0)
