@@ -3,8 +3,8 @@
 A ledger and two nodes run with one channel between them; the service of each pays on it, one payment at a time and in
 bulk, tops up and withdraws. After a warm-up, in which caches fill, every daemon is asked every few seconds what it
 uses (SIGUSR2). The slope of the least that it used in each half minute, by least squares, in per cent of the mean and
-hour, must stay below the limit: what comes and goes with a call is not counted, what stays is. In the end the channel is closed and the accounts are judged as scripts/torture judges them. See
-spec/19-real-processes.md.
+hour, must stay below the limit: what comes and goes with a call is not counted, what stays is. In the end the channel
+is closed and the accounts are judged as scripts/torture judges them. See spec/19-real-processes.md.
 
 Exit codes: 0 everything is flat; 1 something is not, or the run could not be played; 2 wrong usage; 130 interrupted.
 """
@@ -114,7 +114,7 @@ def trend(series: list[tuple[float, float]]) -> dict[str, float]:
 
 
 class Soak:
-    """One run in a directory of its own. `warm_up_s`: at least so long, and until each node has made so many payments."""
+    """One run in a directory of its own; the warm-up lasts `warm_up_s`, and for so many payments of each node."""
 
     def __init__(self, directory: Path, minutes: float, warm_up_s: float, payments_before: int) -> None:
         self.directory = directory
