@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import trio
@@ -71,17 +72,17 @@ class Pace:
     rounds: int
 
 
-FULL: Final = Pace(per_s=50, phase_s=10, rounds=2)
+FULL: Final = Pace(per_s=50, phase_s=6, rounds=3)
 SMALL: Final = Pace(per_s=20, phase_s=2, rounds=1)
 
 
 @dataclass
 class Outcome:
-    """What one attack did. Latencies in milliseconds, without it and under it."""
+    """What one attack did: the honest work of each round without it and under it."""
 
     row: Row
-    calm: Paid = field(default_factory=Paid)
-    attacked: Paid = field(default_factory=Paid)
+    calm: list[Paid] = field(default_factory=list)
+    attacked: list[Paid] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     newcomers: list[bool] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -89,18 +90,20 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """The 99th percentile under attack, in times of the one without."""
-        return self.attacked.percentile(0.99) / self.calm.percentile(0.99)
+        """The 99th percentile under attack, in times of the one without: the median of the rounds."""
+        pairs = zip(self.calm, self.attacked, strict=True)
+        return median(attacked.percentile(0.99) / calm.percentile(0.99) for calm, attacked in pairs)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
+        phases = [self.calm, self.attacked]
         return {
             "attack": asdict(self.row),
-            "p50_ms": [round(paid.percentile(0.50), 2) for paid in (self.calm, self.attacked)],
-            "p99_ms": [round(paid.percentile(0.99), 2) for paid in (self.calm, self.attacked)],
+            "p50_ms": [[round(paid.percentile(0.50), 2) for paid in phase] for phase in phases],
+            "p99_ms": [[round(paid.percentile(0.99), 2) for paid in phase] for phase in phases],
             "ratio": round(self.ratio, 2),
-            "done": [len(paid.latencies_ms) for paid in (self.calm, self.attacked)],
-            "failed": [*self.calm.failed, *self.attacked.failed],
+            "done": [sum(len(paid.latencies_ms) for paid in phase) for phase in phases],
+            "failed": [why for phase in phases for paid in phase for why in paid.failed],
             "grown_mib": round(max(held.grown_mib for held in self.held), 1),
             "descriptors": max(held.most_descriptors for held in self.held),
             "cpu": round(sum(held.cpu_s for held in self.held) / self.attack_s, 2),
@@ -135,7 +138,7 @@ class Arena:
         """Calm and attack by turns, so that what else the machine does falls on both alike."""
         outcome, work = Outcome(row), self._work(row)
         for _ in range(pace.rounds):
-            outcome.calm.add(await work_steadily(work, pace.per_s, pace.phase_s))
+            outcome.calm.append(await work_steadily(work, pace.per_s, pace.phase_s))
             await self._attack(outcome, work, pace)
             await trio.sleep(_SETTLE_S)
         return outcome
@@ -147,7 +150,7 @@ class Arena:
             await trio.sleep(1.0)  # it starts
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._newcomers, row, outcome, pace.phase_s)
-                outcome.attacked.add(await work_steadily(work, pace.per_s, pace.phase_s))
+                outcome.attacked.append(await work_steadily(work, pace.per_s, pace.phase_s))
             told = await child.first_line(START_LIMIT_S)
         outcome.held.append(held)
         outcome.attack_s += told["seconds"]

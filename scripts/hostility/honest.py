@@ -21,11 +21,6 @@ class Paid:
     latencies_ms: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, other: Paid) -> None:
-        """Count another phase of the same kind."""
-        self.latencies_ms += other.latencies_ms
-        self.failed += other.failed
-
     def percentile(self, part: float) -> float:
         """The least latency that `part` of the payments did not exceed; infinity if none was paid."""
         return percentile(self.latencies_ms, part)

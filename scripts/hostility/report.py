@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from channelpay import __version__
@@ -106,7 +107,7 @@ def close_faults(found: dict[str, Any]) -> list[str]:
 
 def _rows(found: dict[str, Any]) -> Iterator[list[str]]:
     for name, one in found["attacks"].items():
-        calm, attacked = one["p99_ms"]
+        calm, attacked = (median(phase) for phase in one["p99_ms"])
         newcomers = f"{one['newcomers'][0]} of {one['newcomers'][1]}"
         yield [
             name, one["attack"]["about"], f"{calm:.1f}", f"{attacked:.1f}", f"{one['ratio']:.2f}", newcomers,
