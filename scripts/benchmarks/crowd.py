@@ -82,6 +82,10 @@ class Crowds:
     async def _acknowledged(self) -> int:
         return sum(await self._all("acknowledged"))
 
+    async def check_all_here(self) -> None:
+        """Raises BenchFailed if an end has lost its connection."""
+        await self._all("check_all_here")
+
     # --- The accounting --------------------------------------------------------------------
 
     async def settle(self) -> dict[str, int]:

@@ -251,6 +251,12 @@ def _told(crowd: Crowd, before: list[int], seconds: float) -> dict[str, float]:
     }  # fmt: skip
 
 
+async def check_all_here(crowd: Crowd) -> None:
+    """Raises what has ended an end's connection, if anything has."""
+    if crowd.failure is not None:
+        raise crowd.failure
+
+
 async def acknowledged(crowd: Crowd) -> int:
     """Payments that the node has signed for, of all ends."""
     return sum(_acked(crowd))

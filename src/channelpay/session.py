@@ -335,6 +335,7 @@ class Session:
         self.peer_id = peer_id
         if self.side is Side.CONNECTED:
             self._send_auth()
+        self._hello_frames = b""
         self._frames.max_frame = MAX_FRAME
         self.phase, self._legal = Phase.OPEN, LEGAL[self.peer_role, self.role]
 

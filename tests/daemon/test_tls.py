@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from channelpay.daemon import tls
+from channelpay.daemon.tcp import TcpStream
 
 
 async def _handshake(client: ssl.SSLContext, certificate: tls.Certificate) -> tuple[tls.TlsStream, tls.TlsStream]:
@@ -32,7 +33,7 @@ async def _shake_hands(dialled: tls.TlsStream, accepted: tls.TlsStream) -> tuple
 @asynccontextmanager
 async def _over_sockets() -> AsyncIterator[tuple[tls.TlsStream, tls.TlsStream]]:
     """Two ends, connected by the system and its buffers."""
-    one, other = (trio.SocketStream(end) for end in trio.socket.socketpair())
+    one, other = (TcpStream(trio.SocketStream(end)) for end in trio.socket.socketpair())
     async with one, other:
         yield await _shake_hands(
             tls.TlsStream(one, tls.client_context(), server_side=False),

@@ -10,7 +10,6 @@ and ends, so reading never waits for writing (spec T-26).
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -57,7 +56,7 @@ class Link:
         self._ended: RemoteError | LinkClosed | None = None
         self._inbox: list[Message] = []  # what came right behind AUTH
         self._reading: trio.CancelScope | None = None  # of whoever waits in `receive`
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []  # a deque would take more memory than all else here, and is empty nearly always
         self._held_bytes = 0  # given to `send_now`, kept by the stream until the next send_all
         self._queued_bytes = 0  # all that the transport has not taken
         self._writers = writers
@@ -156,17 +155,22 @@ class Link:
 
     async def _write_all(self) -> None:
         while self._queue or self._held_bytes:
-            parts: list[bytes] = []
-            size = 0
-            while self._queue and size < _PIECE_BYTES:
-                parts.append(self._queue.popleft())
-                size += len(parts[-1])
-            await self._stream.send_all(b"".join(parts))
-            size += self._held_bytes
-            self._held_bytes = 0
+            piece = self._next_piece()
+            await self._stream.send_all(piece)
+            size, self._held_bytes = len(piece) + self._held_bytes, 0
             self.sent_bytes += size
             self._queued_bytes -= size
             self._tell_sent()
+
+    def _next_piece(self) -> bytes:
+        size = count = 0
+        for count, frames in enumerate(self._queue, 1):
+            size += len(frames)
+            if size >= _PIECE_BYTES:
+                break
+        piece = b"".join(self._queue[:count])
+        del self._queue[:count]
+        return piece
 
     def _tell_sent(self) -> None:
         if self._sent is not None:

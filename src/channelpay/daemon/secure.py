@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import trio
 
+from channelpay.daemon.tcp import TcpStream
 from channelpay.daemon.tls import Certificate, TlsStream, client_context
 from channelpay.errors import ChannelpayError
 from channelpay.messages.peer import Error
@@ -48,13 +49,15 @@ async def connect(host: str, port: int, deadline: float) -> Secure:
         raise LinkClosed(f"cannot connect to {host} port {port}: {error}") from error
     except trio.TooSlowError:
         raise LinkClosed(f"cannot connect to {host} port {port}: no answer in time") from None
-    stream = TlsStream(transport, _client_context(), server_side=False)
+    stream = TlsStream(TcpStream(transport), _client_context(), server_side=False)
     await _shake_hands(stream, deadline)
     return Secure(stream, stream.peer_certificate())
 
 
 async def accept(transport: trio.abc.HalfCloseableStream, certificate: Certificate, deadline: float) -> Secure:
     """A stream to somebody who has connected; raises LinkClosed. `deadline` is on trio's clock."""
+    if isinstance(transport, trio.SocketStream):
+        transport = TcpStream(transport)
     stream = TlsStream(transport, certificate.context, server_side=True)
     await _shake_hands(stream, deadline)
     return Secure(stream, certificate.der)

@@ -18,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from channelpay.daemon.tcp import TcpStream
+
 _PIECE_BYTES: Final = 32 * 1024
 """The most that is read, or encrypted, at once: OpenSSL's buffers stay as large as what once went through them."""
 
@@ -162,14 +164,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         False: the rest is kept here and goes with the next send_all.
         """
         self._encrypt(data)
-        if not isinstance(self.transport, trio.SocketStream):
-            return False
-        try:
-            self._unsent = self._unsent[os.write(self.transport.socket.fileno(), self._unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise trio.BrokenResourceError from error
+        if isinstance(self.transport, TcpStream):
+            self._unsent = self._unsent[self.transport.send_now(self._unsent) :]
         return not self._unsent
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
