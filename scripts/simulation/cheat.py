@@ -17,6 +17,7 @@ from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from simulation.model import ChannelAccount
 from simulation.process import LIFE, START, NodeProcess
+from simulation.tamper import KINDS, Tamper
 from simulation.tap import Channel
 from simulation.world import LEDGER_PLACE, World, ledger_keys
 
@@ -58,6 +59,17 @@ class Cheater:
         mine = key.sign(channel.state(*counts))
         signatures = (mine, signature) if side == 0 else (signature, mine)
         return CoSigned(channel.halves[0][counts[0]], channel.halves[1][counts[1]], *signatures)
+
+    def tamper(self, account: ChannelAccount) -> str:
+        """From now on what the node sends on this channel is not what it says; the kind of it."""
+        channel = self.world.tap.channels.get(account.channel_id)
+        side = account.sides.index(self.process.name)
+        key = self._key(channel, side) if channel is not None else None
+        if channel is None or key is None:
+            return ""
+        kind = self.rng.choice(KINDS)
+        self.world.network.tampers[self.process.name] = Tamper(kind, channel, side, key, self.rng)
+        return kind
 
     async def close(self, account: ChannelAccount) -> None:
         """Begin a dispute with an old state or with none. The node is not asked, and never comes back."""

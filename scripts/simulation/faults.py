@@ -19,6 +19,9 @@ from simulation.world import World
 _ACTIVE_S: Final = 12.0
 """Faults fall into so many seconds."""
 
+_AROUND: Final = 8
+"""Bytes on both sides of a damaged one that tell where it is."""
+
 _MOST_LIVES: Final = 60
 """A process that starts more often than any seed makes it start is not well."""
 
@@ -40,13 +43,20 @@ PROFILES["everything"] = tuple(kind for name in ("network", "crashes", "disk", "
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A bit that changed at rest: where, and what its byte became."""
+    """A bit that changed at rest: in a byte between others, which may have moved within the files since."""
 
     process: Process
-    name: str
-    at: int
-    value: int
+    around: bytes  # with the damage
+    place: int  # of the damaged byte in it
     bit: int
+
+    def undo(self, content: dict[str, bytearray]) -> None:
+        """Change it back, wherever its surroundings stand."""
+        for data in content.values():
+            at = data.find(self.around)
+            while at >= 0:
+                data[at + self.place] ^= self.bit
+                at = data.find(self.around, at + 1)
 
 
 class Nemesis:
@@ -102,7 +112,7 @@ class Nemesis:
         elif what and process.name in self._copies:
             process.disk.put(self._copies[process.name])
             process.restored = what == "told"
-            self._note(f"old copy, {'told' if what == 'told' else 'not told'}")
+            self.note(f"old copy, {'told' if what == 'told' else 'not told'}")
             self.world.rolled_back.setdefault(process.name, set()).add(what)
         elif "creation was cut off" in why:
             process.disk.put({})  # as the message says: delete it, and it is created
@@ -123,9 +133,10 @@ class Nemesis:
         bit = 1 << self.rng.randrange(8)
         damaged[at] ^= bit
         process.disk.has_failed = True
-        self._flips.append(Flip(process, name, at, damaged[at], bit))
+        begin = max(0, at - _AROUND)
+        self._flips.append(Flip(process, bytes(damaged[begin : at + _AROUND]), at - begin, bit))
         process.disk.put({**content, name: bytes(damaged)})
-        self._note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
+        self.note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
 
     def _place_of_damage(self, data: bytearray) -> int:
         """In a record that is known to stand in the file, or in any byte that is not empty."""
@@ -143,14 +154,13 @@ class Nemesis:
         content = {name: bytearray(data) for name, data in process.disk.content().items()}
         for flip in mine:
             self._flips.remove(flip)
-            data = content.get(flip.name, bytearray())
-            if flip.at < len(data) and data[flip.at] == flip.value:
-                data[flip.at] ^= flip.bit
+            flip.undo(content)
         if mine:
             process.disk.put({name: bytes(data) for name, data in content.items()})
         return bool(mine)
 
-    def _note(self, kind: str) -> None:
+    def note(self, kind: str) -> None:
+        """A fault happened."""
         self._done[kind] += 1
         self.world.log("fault", kind)
 
@@ -198,7 +208,7 @@ class Nemesis:
     def cheat(self, process: NodeProcess, victim: NodeProcess, window_s: int) -> None:
         """A node goes away for good, and its peer may be away too, for a part of the window."""
         self.world.cheaters.add(process.name)
-        self._note("cheating close")
+        self.note("cheating close")
         self._end(process, Loss.KILLED)
         if self.rng.random() < 0.5:
             victim.rest_s = self.rng.random() * 0.6 * window_s
@@ -221,45 +231,45 @@ class Nemesis:
         return self.rng.choice(streams) if streams else None
 
     async def _delay(self) -> None:
-        self._note("delay")
+        self.note("delay")
         self.world.network.delay_s = self.rng.choice((0.05, 0.3, 1.5))
         await trio.sleep(self.rng.random() * 3)
         self.world.network.delay_s = 0.0
 
     async def _cut(self) -> None:
         if (stream := self._stream()) is not None:
-            self._note("cut")
+            self.note("cut")
             self.world.network.cut(stream)
 
     async def _cut_at(self) -> None:
         if (stream := self._stream()) is not None:
-            self._note("cut at a byte")
+            self.note("cut at a byte")
             self.world.network.cut(stream, after=self.rng.randint(1, 400))
 
     async def _half_open(self) -> None:
         """A connection of which one end is gone and the other has not been told."""
         if (stream := self._stream()) is not None:
-            self._note("half-open")
+            self.note("half-open")
             self.world.network.abandon(stream, 1e9)
 
     async def _stale(self) -> None:
         """The same, but what was under way arrives later, beside the connection that took its place."""
         if (stream := self._stream()) is not None:
-            self._note("stale connection")
+            self.note("stale connection")
             self.world.network.abandon(stream, self.rng.choice((0.3, 1.0, 3.0)))
 
     async def _silence(self) -> None:
         if (stream := self._stream()) is not None:
-            self._note("one-way silence")
+            self.note("one-way silence")
             self.world.network.silence(stream)
 
     async def _slow(self) -> None:
-        self._note("slow reader")
+        self.note("slow reader")
         process = self.rng.choice(self.world.processes)
         self.world.network.asleep[process.name] = trio.current_time() + self.rng.choice((0.5, 3.0, 10.0))
 
     async def _storm(self) -> None:
-        self._note("reconnect storm")
+        self.note("reconnect storm")
         for _ in range(self.rng.randint(5, 12)):
             await trio.sleep(self.rng.random() * 0.15)
             for stream in list(self.world.network.streams):
@@ -267,7 +277,7 @@ class Nemesis:
                     self.world.network.cut(stream)
 
     async def _unreachable(self) -> None:
-        self._note("unreachable")
+        self.note("unreachable")
         a, b = self.rng.sample(self.world.processes, 2)
         await self._part(a, b, self.rng.choice((1.0, 6.0)))
 
@@ -307,11 +317,11 @@ class Nemesis:
             process.life.kill(loss)
 
     async def _killed(self) -> None:
-        self._note("killed")
+        self.note("killed")
         self._end(self._node(), Loss.KILLED)
 
     async def _power(self) -> None:
-        self._note("power cut")
+        self.note("power cut")
         self._end(self._node(), Loss.POWER)
 
     async def _stopped(self) -> None:
@@ -323,19 +333,19 @@ class Nemesis:
 
     async def _stop(self, process: Process, kind: str) -> None:
         if process.life is not None and process.alive:
-            self._note(kind)
+            self.note(kind)
             process.life.stop.set()
 
     async def _ledger_killed(self) -> None:
-        self._note("ledger killed")
+        self.note("ledger killed")
         self._end(self.world.ledger, Loss.KILLED)
 
     async def _ledger_power(self) -> None:
-        self._note("ledger power cut")
+        self.note("ledger power cut")
         self._end(self.world.ledger, Loss.POWER)
 
     async def _ledger_unreachable(self) -> None:
-        self._note("ledger unreachable")
+        self.note("ledger unreachable")
         await self._part(self._node(), self.world.ledger, self.rng.choice((2.0, 8.0)))
 
     # --- Disks ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ KINDS: Final = (
     "old copy, told", "old copy, not told",
     "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
-    "cheating close",
+    "cheating close", "tampering",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
 
@@ -29,7 +29,7 @@ class Excuse:
 
 
 OLD_COPY: Final = Excuse("old copy, honest peer", frozenset({"drift"}))
-"""What the copy lacked comes back from the peer, in the peer's order: its journal may change its order, no money changes."""
+"""What the copy lacked comes back from the peer: the order of the journal may change, no money does."""
 
 OLD_COPY_CHEATED: Final = Excuse(
     "old copy, dishonest peer", frozenset({"lost", "drift", "below_entitlement", "phantom", "unresolved", "duplicated"})

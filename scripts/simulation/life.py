@@ -24,6 +24,7 @@ from simulation.workload import Owner
 from simulation.world import World, fast_disk
 
 _ACTIVE_S: Final = 60.0
+_TAMPER_S: Final = 4.0
 _SETTLE_S: Final = 1500.0
 
 
@@ -183,8 +184,28 @@ class _Story:
         side = 0 if channel.flags == 1 else rng.randrange(2)  # the payee of a one-way channel robs itself alone
         names = {node.name: node for node in self.world.nodes}
         cheater, victim = names[channel.sides[side]], names[channel.sides[1 - side]]
+        party = Cheater(self.world, cheater, rng)
+        self.world.cheaters.add(cheater.name)
+        if rng.random() < 0.5:
+            await self._tamper(party, channel)
         self.nemesis.cheat(cheater, victim, channel.window_s)
-        await Cheater(self.world, cheater, rng).close(channel)
+        await party.close(channel)
+
+    async def _tamper(self, party: Cheater, channel: ChannelAccount) -> None:
+        """A party lies on the wire for a while, and then shows an old state too."""
+        owner = next(o for o in self.owners if o.name == party.process.name)
+        kind = party.tamper(channel)
+        with trio.move_on_after(_TAMPER_S):
+            if kind == "payment after FINAL":
+                await owner.call(control.CloseChannel(channel.channel_id, 0, 0))
+            elif kind == "greedy withdrawal":
+                await owner.call(control.WithdrawChannel(channel.channel_id, 1))
+            else:
+                await owner.ask(channel, [owner.payment(channel, 5) for _ in range(3)])
+            await trio.sleep(_TAMPER_S)
+        tamper = self.world.network.tampers.pop(owner.name, None)
+        if tamper is not None and tamper.done:
+            self.nemesis.note("tampering")
 
     def _honest(self, channel: ChannelAccount) -> list[Owner]:
         return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]

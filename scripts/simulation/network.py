@@ -15,6 +15,8 @@ from typing import Final, Protocol
 
 import trio
 
+from simulation.tamper import Tamper
+
 BINDING: Final = b"the channel binding of every simulated connection"
 CAPACITY: Final = 64 * 1024
 """Bytes under way in one direction before a sender waits, as in a socket's buffers."""
@@ -203,6 +205,7 @@ class Network:
         self.asleep: dict[str, float] = {}  # by name: it does not read before then
         self.delay_s = 0.0  # most that is added to every latency
         self.taps: list[Callable[[int, str, str, bytes], None]] = []
+        self.tampers: dict[str, Tamper] = {}  # by name: what it sends to nodes in place of its frames
         self._ends = 0
         self._rng = rng
         self._log = log
@@ -259,8 +262,11 @@ class Network:
 
     def carry(self, stream: Stream, pipe: _Pipe, data: bytes) -> None:
         """Bytes leave one process for another; they may be cut off anywhere."""
+        shown = data
+        if stream.owner.name in self.tampers and stream.other.owner.name.startswith("node"):
+            data, shown = self.tampers[stream.owner.name](data)
         for tap in self.taps:
-            tap(stream.number, stream.owner.name, stream.other.owner.name, data)
+            tap(stream.number, stream.owner.name, stream.other.owner.name, shown)
         self._log("sent", stream.owner.name, stream.other.owner.name, data)
         if pipe.silent:
             pipe.waiting += len(data)

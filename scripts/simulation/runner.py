@@ -32,6 +32,7 @@ class Plan:
     payments: int
     trace: int = 0
     minutes: float | None = None
+    until_failure: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +73,8 @@ def run(plan: Plan, file: Path | None = None) -> int:
             break
         if not _one(seed, plan, tally):
             tally.failed.append(seed)
+            if plan.until_failure:
+                break
     tally.seconds = time.process_time() - began_cpu
     complaints = missing(tally.faults, tally.hits, tally.seeds) if file is None else []
     if file is not None and known is not None:

@@ -45,6 +45,7 @@ class Channel:
     claimed: list[int] = field(default_factory=lambda: [0, 0])  # payments of the other that each has signed as held
     finals: set[int] = field(default_factory=set)  # parties that signed FINAL
     asked: list[int] = field(default_factory=lambda: [0, 0])  # W_total that each party holds for a withdrawal
+    unproved: list[int] = field(default_factory=lambda: [0, 0])  # newest of each that was signed falsely
     states: tuple[list[tuple[int, int, bytes]], ...] = field(default_factory=lambda: ([], []))
     """By signer: (its own n, the other's n, signature) of every STATE, in order."""
 
@@ -152,7 +153,12 @@ class Tap:
             self._find("drift", f"a state was signed over {own_n} and {peer_n}, which were never sent", c.names[side])
             return
         counts = (own_n, peer_n) if side == 0 else (peer_n, own_n)
-        self._verify(c, side, c.state(*counts), signature)
+        if peer_n and peer_n == c.unproved[1 - side]:
+            self._find("drift", f"payment {peer_n} was acknowledged and its signature is false", c.names[side])
+        if self._verify(c, side, c.state(*counts), signature):
+            c.unproved[side] = 0 if own_n >= c.unproved[side] else c.unproved[side]
+        else:
+            c.unproved[side] = own_n
         c.claimed[side] = max(c.claimed[side], peer_n)
         c.states[side].append((own_n, peer_n, signature))
 
@@ -173,12 +179,14 @@ class Tap:
         if c.asked[1 - side] == total:
             c.asked[1 - side] = 0
 
-    def _verify(self, c: Channel, side: int, statement: bytes, signature: bytes) -> None:
+    def _verify(self, c: Channel, side: int, statement: bytes, signature: bytes) -> bool:
         key = c.keys[side]
         try:
             self._keys.setdefault(key, Ed25519PublicKey.from_public_bytes(key)).verify(signature, statement)
         except InvalidSignature:
             self._find("drift", "a signature is not over what its message says", c.names[side])
+            return False
+        return True
 
     _RULES: Final = {
         0x20: _pay, 0x21: _ack, 0x31: _final, 0x40: _withdraw_ask, 0x41: _withdraw_ok, 0x42: _withdraw_no,

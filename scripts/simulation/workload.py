@@ -301,6 +301,8 @@ class Owner:
         if what == "topup":
             await self.move(channel, channel.topups[side], control.TopupChannel, units)
         elif what == "withdraw":
+            if self.rng.random() < 0.5:
+                units = await self._nearly_all(channel, units)
             await self.move(channel, channel.withdrawals[side], control.WithdrawChannel, units)
         elif what == "claim" and channel.flags == 1 and side == 1:
             await self.call(control.ClaimChannel(channel.channel_id))
@@ -308,6 +310,11 @@ class Owner:
             await self.ask_other_amount(channel)
         else:
             await self.look_at(max(self.world.account.seen.get(self.name, {}), default=0))
+
+    async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
+        """What the channel shows as spendable, so that payments and the withdrawal want the same money."""
+        shown = await self.call(control.ShowChannel(channel.channel_id.hex()))
+        return max(units, shown.channel.balance - units) if isinstance(shown, control.ChannelOne) else units
 
     async def move(self, channel: ChannelAccount, wish: Wish, method: Any, units: int) -> None:
         """A top-up or a withdrawal."""

@@ -1,0 +1,96 @@
+"""A dishonest party on the wire: what its node sends is changed, and signed anew with its own key."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import struct
+from typing import Any, Final
+
+import msgpack
+
+from channelpay.crypto import SigningKey
+from simulation.tap import Channel
+
+KINDS: Final = ("overdraft", "bad signature", "other amount", "payment after FINAL", "greedy withdrawal")
+"""Each must be refused, and leave the honest party with all that it is entitled to."""
+
+_RECORD: Final = struct.Struct(">Q16s")
+_PAY, _FINAL, _WITHDRAW_ASK = 0x20, 0x31, 0x40
+
+
+class Tamper:
+    """Changes the frames of party `side` of a channel."""
+
+    def __init__(self, kind: str, channel: Channel, side: int, key: SigningKey, rng: random.Random) -> None:
+        self.kind = kind
+        self.done = False
+        self._channel = channel
+        self._side = side
+        self._key = key
+        self._rng = rng
+
+    def __call__(self, data: bytes) -> tuple[bytes, bytes]:
+        """(what is sent in place of whole frames, those that may count)."""
+        sent, sound, at = b"", b"", 0
+        while at < len(data):
+            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+            frame, at = data[at:end], end
+            fields = msgpack.unpackb(frame[5:], use_list=True)
+            ours = frame[4] >= _PAY and fields and fields[0] == self._channel.channel_id
+            changed = self._frame(frame, frame[4], fields) if ours and not self.done else frame
+            sent += changed
+            # A PAY that is not signed is proved by the next one that is, so it is shown as it was sent.
+            sound += changed if self.kind == "bad signature" else frame if changed.startswith(frame) else b""
+        return sent, sound
+
+    def _frame(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
+        if kind == _PAY and self.kind in ("overdraft", "bad signature", "other amount"):
+            self.done = True
+            return self._pay(fields)
+        if kind == _FINAL and self.kind == "payment after FINAL":
+            self.done = True
+            newest = self._channel.newest
+            return frame + self._signed_pay(newest[self._side] + 1, _RECORD.pack(1, bytes(16)), newest[1 - self._side])
+        if kind == _WITHDRAW_ASK and self.kind == "greedy withdrawal":
+            self.done = True
+            _, total, expiry, _ = fields
+            total += 10**9
+            party = bytes([self._side])
+            statement = b"channelpay.wd.v1" + fields[0] + party + total.to_bytes(8, "big") + expiry.to_bytes(8, "big")
+            return _packed(kind, [fields[0], total, expiry, self._key.sign(statement)])
+        return frame
+
+    def _pay(self, fields: list[Any]) -> bytes:
+        _, first_n, records, _, ack_n, signature = fields
+        if self.kind == "bad signature":
+            return _packed(_PAY, [*fields[:5], bytes([signature[0] ^ 1]) + signature[1:]])
+        if self.kind == "other amount":
+            boundaries = sorted(n for n in self._channel.halves[self._side] if n < first_n)
+            if len(boundaries) > 1:
+                first_n = boundaries[-2] + 1
+                records = _RECORD.pack(self._rng.randint(1, 5), bytes(16)) * (boundaries[-1] - boundaries[-2])
+            return self._signed_pay(first_n, records, ack_n)
+        return self._signed_pay(first_n, _RECORD.pack(10**9, bytes(16)), ack_n)
+
+    def _signed_pay(self, first_n: int, records: bytes, ack_n: int) -> bytes:
+        """A PAY that is sound but for what it pays."""
+        c = self._channel
+        n0, total0, h = struct.unpack(">QQ32s", c.halves[self._side][first_n - 1][:48])
+        amounts = [units for units, _ in _RECORD.iter_unpack(records)]
+        parts = (
+            b"channelpay.pm.v1", c.channel_id, bytes([self._side]), h if n0 else c.genesis, first_n.to_bytes(8, "big"),
+            len(amounts).to_bytes(2, "big"), hashlib.sha256(records).digest(), hashlib.sha256(b"").digest(),
+        )  # fmt: skip
+        link = hashlib.sha256(b"".join(parts)).digest()
+        own = struct.pack(">QQ32sQ32s", n0 + len(amounts), total0 + sum(amounts), link, 0, bytes(32))
+        peer = c.halves[1 - self._side][ack_n]
+        halves = own + peer if self._side == 0 else peer + own
+        seq = (n0 + len(amounts) + ack_n).to_bytes(8, "big")
+        signature = self._key.sign(b"channelpay.st.v1" + c.channel_id + seq + halves)
+        return _packed(_PAY, [c.channel_id, first_n, records, b"", ack_n, signature])
+
+
+def _packed(kind: int, fields: list[Any]) -> bytes:
+    payload = msgpack.packb(fields)
+    return struct.pack(">IB", len(payload) + 1, kind) + payload
