@@ -311,3 +311,20 @@ def test_a_failing_fsync_is_the_end_and_nothing_is_sent(tmp_path, monkeypatch):
     sent = a.channel().own.n
     assert [amount for _, amount in b.journal()] == [5] * sent, "whatever the disk kept is what is sent"
     assert vfs is not None
+
+
+def test_ids_are_called_new_together_only_if_each_of_them_is(fixture, monkeypatch):
+    monkeypatch.setattr(payment_ids, "REMEMBERED_IDS", 4)
+    c = fixture.channel(0)
+    are_new = fixture.store.are_new
+    assert are_new(c.channel_id, 1, [payment_id(1), payment_id(2)])
+    assert not are_new(bytes(32), 1, [payment_id(1)]), "of a channel that is not there nothing is known"
+    fixture.journal(fixture.entry(c, 1, records(1, 1, first_id=1, time=1000)))
+    assert are_new(c.channel_id, 1, [payment_id(3, 1000), payment_id(4, 1000)])
+    assert not are_new(c.channel_id, 1, [payment_id(3, 1000), payment_id(2, 1000)]), "one was used"
+    assert not are_new(c.channel_id, 1, [payment_id(3, 1000), payment_id(3, 1000)]), "one stands twice"
+    fixture.journal(fixture.entry(c, 1, records(1, 1, 1, 1, first_id=10, time=2000)))
+    assert not are_new(c.channel_id, 1, [payment_id(20, 2000), payment_id(5, 1000)]), (
+        "one is older than what memory has"
+    )
+    assert are_new(c.channel_id, 1, [payment_id(20, 2000)])

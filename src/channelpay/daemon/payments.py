@@ -34,7 +34,7 @@ from channelpay.messages.control import (
     Refusal,
 )
 from channelpay.node.views import money
-from channelpay.store.payment_ids import Found, id_time_ms
+from channelpay.store.payment_ids import Found, Ids, id_time_ms
 
 Done = Callable[["Paid | LocalError"], None]
 EachDone = Callable[["Paid | Refusal"], None]
@@ -46,12 +46,12 @@ _FIRST_READING_S: Final = LEDGER_REQUEST_TIMEOUT_S
 
 
 class _Frame(NamedTuple):
-    """A PayEach: payment i of `batch` answers to call `first` + i; `ids` as of Batch.ids."""
+    """A PayEach: payment i of `batch` answers to call `first` + i."""
 
     channel: Channel
     batch: Batch
     memos: Memos
-    ids: list[tuple[int, bytes, int]]
+    has_ids: bool
     first: int
     done: EachDone
 
@@ -97,9 +97,10 @@ class PaymentDesk:
             for call_id in range(first, first + max(1, count)):
                 done(Refusal(call_id, error))
             return
-        frame = _Frame(channel, batch, memos, list(batch.ids()), first, done)
+        ids = list(batch.ids())
+        frame = _Frame(channel, batch, memos, bool(ids), first, done)
         begin, seen = 0, set[bytes]()
-        for n, payment_id, amount in frame.ids:
+        for n, payment_id, amount in [] if self._all_new(channel, ids) else ids:
             index = n - 1
             if self._is_new(channel, payment_id, seen):
                 seen.add(payment_id)
@@ -108,6 +109,18 @@ class PaymentDesk:
             self._pay_again(frame, index, amount, payment_id)
             begin = index + 1
         self._queue_each(frame, begin, count)
+
+    def _all_new(self, channel: Channel, ids: Ids) -> bool:
+        """Whether all ids are in their time, none was ever used and none stands twice: none needs a look of its own."""
+        if not ids:
+            return True
+        only = [payment_id for _, payment_id, _ in ids]
+        return (
+            _is_timely(min(only))  # an id begins with its time
+            and _is_timely(max(only))
+            and channel.pending_ids.keys().isdisjoint(only)
+            and self._store.are_new(channel.channel_id, channel.side, only)
+        )
 
     def _is_new(self, channel: Channel, payment_id: bytes, seen: set[bytes]) -> bool:
         """Whether the id is in its time and was never used: then it needs no more care than no id at all."""
@@ -140,7 +153,7 @@ class PaymentDesk:
         memos = [(index - begin, memo) for index, memo in frame.memos if begin <= index < end]
         try:
             items = split_payments(frame.channel, records, memos)
-            if frame.ids:
+            if frame.has_ids:
                 _learn_ids(items)
             call_id = frame.first + begin
             for item in items:
@@ -219,9 +232,12 @@ class PaymentDesk:
 
     def _new_ones(self, channel: Channel, batch: Batch, memos: Memos) -> tuple[bytes, Memos, list[tuple[bytes, int]]]:
         """(records, memos, (id, units) of those left out): without the payments whose ids were used before."""
+        ids = list(batch.ids())
+        if self._all_new(channel, ids):
+            return batch.records, memos, []
         old: dict[int, tuple[bytes, int]] = {}
         seen: set[bytes] = set()
-        for n, payment_id, amount in batch.ids():
+        for n, payment_id, amount in ids:
             _check_time(payment_id)
             if payment_id in seen:
                 raise LocalError(Reason.ID_REUSED, f"payment id {payment_id.hex()} stands twice in one call")

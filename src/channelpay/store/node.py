@@ -7,7 +7,7 @@ payments (`batches`), and by id (`payment_ids`). `pruning` takes away what is ol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,11 @@ class NodeStore:
         """Where a payment id stands among a payer's durable payments, or None."""
         ref = self._ref(channel_id)
         return None if ref is None else self._ids.find(ref, payer, payment_id)
+
+    def are_new(self, channel_id: bytes, payer: int, ids: Sequence[bytes]) -> bool:
+        """Whether a payer has used none of these ids and none stands twice; False: ask for each by `find`."""
+        ref = self._ref(channel_id)
+        return ref is not None and self._ids.are_new(ref, payer, ids)
 
     def find_own(self, payment_id: bytes, channel_id: bytes | None = None) -> tuple[bytes, Found] | None:
         """Where an id stands among the payments of this node, on one channel or on all: (channel id, where), or None.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple
 
@@ -97,6 +97,11 @@ class PaymentIds:
                         return Found(n, amount)
         return None
 
+    def are_new(self, ref: int, payer: int, ids: Sequence[bytes]) -> bool:
+        """Whether none of these ids came before or stands twice, as far as memory can tell: a False may be wrong."""
+        known = self._load(ref, payer)
+        return id_time_ms(min(ids)) > known.floor and known.ids.keys().isdisjoint(ids) and len(set(ids)) == len(ids)
+
     def learn(self, ref: int, payer: int, ids: Ids) -> None:
         """A batch with these ids is about to become durable."""
         known = self._known.get((ref, payer))
@@ -108,6 +113,8 @@ class PaymentIds:
 
     def repeated(self, ref: int, payer: int, first_n: int, ids: Ids) -> bytes | None:
         """u16 indexes of the payments of a new batch whose ids came before, or None if there are none."""
+        if self.are_new(ref, payer, [payment_id for _, payment_id, _ in ids]):
+            return None
         known = self._load(ref, payer)
         old = {payment_id for _, payment_id, _ in ids if id_time_ms(payment_id) <= known.floor}
         seen = self._on_disk(ref, payer, old - known.ids.keys()) if old else set[bytes]()
