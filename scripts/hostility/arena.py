@@ -73,7 +73,7 @@ class Pace:
 
 
 FULL: Final = Pace(per_s=50, phase_s=6, rounds=3)
-SMALL: Final = Pace(per_s=20, phase_s=2, rounds=1)
+SMALL: Final = Pace(per_s=20, phase_s=1, rounds=1)
 
 
 @dataclass

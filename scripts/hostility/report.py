@@ -70,7 +70,8 @@ class Report:
     def print(self) -> None:
         """For people, on stdout."""
         found = self.as_json()
-        print_table([header.upper() for header in _HEADERS], _rows(found))
+        if found["attacks"]:
+            print_table([header.upper() for header in _HEADERS], _rows(found))
         if found["closes"]:
             print(_closes(found["closes"]))
         for name, why in self.failures.items():
