@@ -54,21 +54,33 @@ _SMALL_ORDER_YS: Final = _small_order_ys()
 def check_public_key(key: bytes) -> bytes:
     """`key` itself if it is a canonical point that is not of small order (spec S-3); raises KeyRefused."""
     _loaded(key)
+    if not _is_point(key):
+        raise KeyRefused("public key is no point of the curve")
     return key
 
 
 @lru_cache(maxsize=_CACHED_KEYS)
 def _loaded(key: bytes) -> Ed25519PublicKey:
+    """The key, which may still be no point of the curve: then nothing verifies under it."""
     if len(key) != 32:
         raise KeyRefused(f"a public key has 32 bytes, not {len(key)}")
-    y = int.from_bytes(key, "little") & (2**255 - 1)
+    y = _y(key)
     if y >= _P:
         raise KeyRefused("public key is not canonically encoded")
     if y in _SMALL_ORDER_YS:
         raise KeyRefused("public key is of small order: anyone could sign for it")
-    if _sqrt((y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P) is None:
-        raise KeyRefused("public key is no point of the curve")
     return Ed25519PublicKey.from_public_bytes(key)
+
+
+@lru_cache(maxsize=_CACHED_KEYS)
+def _is_point(key: bytes) -> bool:
+    """Whether x^2 = (y^2 - 1) / (d y^2 + 1) has a solution: Euler's criterion, on their product."""
+    square = _y(key) ** 2
+    return pow((square - 1) * (_D * square + 1), (_P - 1) // 2, _P) in (0, 1)
+
+
+def _y(key: bytes) -> int:
+    return int.from_bytes(key, "little") & (2**255 - 1)
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> None:
@@ -76,6 +88,7 @@ def verify(key: bytes, signature: bytes, message: bytes) -> None:
     try:
         _loaded(key).verify(signature, message)
     except InvalidSignature:
+        check_public_key(key)  # looked at only here, as it costs as much as a signature
         raise BadSignature("signature does not verify") from None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from channelpay.ledger.audit import audit
@@ -326,7 +324,7 @@ def test_books_refuse_a_channel_that_is_not_as_it_was_read(world):
     row = world.books.channel(world.open())
     assert isinstance(row, ChannelRow)
     with pytest.raises(AssertionError, match="not as it was read"):
-        world.books.replace_channel(replace(row, status=CLOSING), replace(row, status=SETTLED))
+        world.books.replace_channel(row._replace(status=CLOSING), row._replace(status=SETTLED))
 
 
 def test_refusals_explain_themselves(world):

@@ -1,6 +1,5 @@
 """Joins, payouts, deadlines: small numbers, all orders."""
 
-from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -70,8 +69,8 @@ def test_two_histories_of_the_same_length_are_equivocation():
     ],
 )
 def test_the_share_of_party_1(paid0, paid1, withdrawn0, withdrawn1, share):
-    row = replace(
-        ROW, half0=half(1, paid0) if paid0 else ZERO_HALF, half1=half(1, paid1) if paid1 else ZERO_HALF,
+    row = ROW._replace(
+        half0=half(1, paid0) if paid0 else ZERO_HALF, half1=half(1, paid1) if paid1 else ZERO_HALF,
         withdrawn0=withdrawn0, withdrawn1=withdrawn1,
     )  # fmt: skip
     assert share_of_party1(row) == share
@@ -79,7 +78,7 @@ def test_the_share_of_party_1(paid0, paid1, withdrawn0, withdrawn1, share):
 
 @given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
 def test_the_share_is_within_the_pot_at_any_size(deposit0, deposit1, paid0, paid1):
-    row = replace(ROW, deposit0=deposit0, deposit1=deposit1, half0=Half(1, paid0), half1=Half(1, paid1))
+    row = ROW._replace(deposit0=deposit0, deposit1=deposit1, half0=Half(1, paid0), half1=Half(1, paid1))
     share = share_of_party1(row)
     assert 0 <= share <= row.pot
     if 0 <= deposit1 - paid1 + paid0 <= row.pot:
@@ -88,7 +87,7 @@ def test_the_share_is_within_the_pot_at_any_size(deposit0, deposit1, paid0, paid
 
 def test_a_settled_channel_holds_nothing():
     assert ROW.pot == 150
-    assert replace(ROW, status=SETTLED, out0=100, out1=50).pot == 0
+    assert ROW._replace(status=SETTLED, out0=100, out1=50).pot == 0
 
 
 def test_clamp():
@@ -105,4 +104,4 @@ def test_clamp():
     ],
 )
 def test_the_deadline_after_an_outage(window_s, deadline, now, expected):
-    assert extended_deadline(replace(ROW, status=CLOSING, window_s=window_s, deadline=deadline), now) == expected
+    assert extended_deadline(ROW._replace(status=CLOSING, window_s=window_s, deadline=deadline), now) == expected

@@ -21,7 +21,7 @@ from channelpay.ledger.books import Holder
 from channelpay.messages import ledger as wire
 
 if TYPE_CHECKING:
-    from channelpay.store.ledger import SqlReadBooks
+    from channelpay.store.ledger_books import SqlReadBooks
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from channelpay.ledger.books import ChannelRow, Holder, Kind, Line, ReadBooks
@@ -139,7 +139,7 @@ class _Replay:
 
     def _check_changes(self, line: Line, old: ChannelRow, new: ChannelRow) -> None:
         free = _FREE.get(line.kind, frozenset()) | {"number"}
-        kept = replace(new, **{name: getattr(old, name) for name in free})
+        kept = new._replace(**{name: getattr(old, name) for name in free})
         if kept != old:
             self._report(line, "changes what its kind may not change")
         for name in ("deposit0", "deposit1", "withdrawn0", "withdrawn1", "deadline"):

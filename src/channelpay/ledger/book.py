@@ -79,6 +79,14 @@ def _verify_both(row: ChannelRow | OpenChannel, signatures: tuple[bytes, bytes],
             raise LedgerRefused(bad, f"party {party}'s signature does not verify") from None
 
 
+def _verify_consent(op: OpenChannel, channel_id: bytes) -> None:
+    try:
+        _verify_both(op, (op.accepted0, op.accepted1), accepted_bytes(channel_id), Outcome.BAD_CONSENT_SIGNATURE)
+    except (KeyRefused, LedgerRefused):
+        _check_keys(op.key0, op.key1)  # an unsound key comes first (spec L-10)
+        raise
+
+
 def _half(data: bytes) -> Half:
     try:
         return Half.unpack(data)
@@ -155,7 +163,7 @@ class Book:
         ).channel_id()  # fmt: skip
         _refuse_unless(self._books.channel(channel_id) is None, Outcome.ALREADY_OPEN, channel_id.hex())
         self._check_terms(op)
-        _verify_both(op, (op.accepted0, op.accepted1), accepted_bytes(channel_id), Outcome.BAD_CONSENT_SIGNATURE)
+        _verify_consent(op, channel_id)
         self._check_funds(key, op.asset_id, op.deposit)
         number = self._books.number() + 2  # the account's line comes first
         row = ChannelRow(
@@ -172,9 +180,9 @@ class Book:
         self._check_funds(key, row.asset_id, op.units)
         _refuse_unless(row.deposit0 + row.deposit1 + op.units <= MAX_UNITS, Outcome.OVERFLOW)
         if op.party == 0:
-            new = replace(row, deposit0=row.deposit0 + op.units)
+            new = row._replace(deposit0=row.deposit0 + op.units)
         else:
-            new = replace(row, deposit1=row.deposit1 + op.units)
+            new = row._replace(deposit1=row.deposit1 + op.units)
         return self._enter_channel(Kind.TOPUP, row, new, (Leg(key, -op.units, row.channel_id),))
 
     def withdraw(self, op: Withdraw) -> ChannelRow:
@@ -188,9 +196,9 @@ class Book:
         _refuse_unless(units > 0, Outcome.NOT_HIGHER, f"{before} units were withdrawn before")
         _refuse_unless(units <= row.pot, Outcome.BEYOND_POT, f"the channel holds {row.pot} units")
         if op.party == 0:
-            new, account = replace(row, withdrawn0=op.total), row.account0
+            new, account = row._replace(withdrawn0=op.total), row.account0
         else:
-            new, account = replace(row, withdrawn1=op.total), row.account1
+            new, account = row._replace(withdrawn1=op.total), row.account1
         return self._enter_channel(Kind.WITHDRAW, row, new, (Leg(account, units, row.channel_id),))
 
     def claim(self, key: bytes, op: Claim) -> ChannelRow:
@@ -201,7 +209,7 @@ class Book:
         self._check_disputable(row)
         new, equivocation = self._joined(row, (op.state,))
         units = share_of_party1(new)
-        new = replace(new, withdrawn1=new.withdrawn1 + units)
+        new = new._replace(withdrawn1=new.withdrawn1 + units)
         row = self._note(equivocation, row, new)
         return self._enter_channel(Kind.CLAIM, row, new, (Leg(row.account1, units, row.channel_id),))
 
@@ -213,7 +221,7 @@ class Book:
         message = final_bytes(row.channel_id, half0, half1, op.expiry)
         _verify_both(row, (op.signature0, op.signature1), message, Outcome.BAD_FINAL_SIGNATURE)
         joined0, joined1 = join(row.half0, half0), join(row.half1, half1)
-        new = replace(row, half0=joined0.half, half1=joined1.half)
+        new = row._replace(half0=joined0.half, half1=joined1.half)
         row = self._note(joined0.equivocation or joined1.equivocation, row, new)
         return self._pay_out(Kind.CLOSE_FINAL, row, new)
 
@@ -229,7 +237,7 @@ class Book:
         if row.status == CLOSING:
             return self._enter_channel(Kind.RESPOND, row, new)
         deadline = self._now + row.window_s
-        return self._enter_channel(Kind.CLOSE, row, replace(new, status=CLOSING, deadline=deadline))
+        return self._enter_channel(Kind.CLOSE, row, new._replace(status=CLOSING, deadline=deadline))
 
     def respond(self, op: Respond) -> ChannelRow:
         """Newer states in a dispute, by anyone, before the deadline, which never moves (spec L-35)."""
@@ -263,7 +271,7 @@ class Book:
         for row in self._books.disputes(None, None):
             deadline = extended_deadline(row, self._now)
             if row.deadline > since and deadline != row.deadline:
-                self._enter_channel(Kind.EXTEND, row, replace(row, deadline=deadline))
+                self._enter_channel(Kind.EXTEND, row, row._replace(deadline=deadline))
                 extended += 1
         return extended
 
@@ -302,7 +310,7 @@ class Book:
         _refuse_unless(low <= op.window_s <= high, Outcome.WINDOW_OUT_OF_BOUNDS, f"a window is {low} .. {high} seconds")
         _refuse_unless(1 <= op.max_batch <= MAX_BATCH, Outcome.BATCH_OUT_OF_BOUNDS)
         _refuse_unless(op.deposit >= least, Outcome.DEPOSIT_TOO_SMALL, f"the least is {least} units")
-        _check_keys(op.key0, op.key1, op.account1)
+        _check_keys(op.account1)  # the channel keys show that they are sound by signing
         _refuse_unless(op.key0 != op.key1, Outcome.KEY_REFUSED, "both channel keys are the same")
 
     def _joined(self, row: ChannelRow, states: Iterable[CoSigned]) -> tuple[ChannelRow, bool]:
@@ -313,7 +321,7 @@ class Book:
             message = state_bytes(row.channel_id, half0, half1)
             _verify_both(row, (state.signature0, state.signature1), message, Outcome.BAD_STATE_SIGNATURE)
             joined0, joined1 = join(row.half0, half0), join(row.half1, half1)
-            row = replace(row, half0=joined0.half, half1=joined1.half)
+            row = row._replace(half0=joined0.half, half1=joined1.half)
             equivocation |= joined0.equivocation or joined1.equivocation
         return row, equivocation
 
@@ -323,14 +331,14 @@ class Book:
         """Log two histories of one party as an entry of its own (spec L-39); the row as it is then."""
         if not equivocation:
             return row
-        return self._enter_channel(Kind.EQUIVOCATION, row, replace(row, half0=new.half0, half1=new.half1))
+        return self._enter_channel(Kind.EQUIVOCATION, row, row._replace(half0=new.half0, half1=new.half1))
 
     def _pay_out(self, kind: Kind, row: ChannelRow, new: ChannelRow) -> ChannelRow:
         """SETTLED: party 1's share to account1, the rest to account0 (spec L-40)."""
         out1 = share_of_party1(new)
         out0 = new.pot - out1
         legs = (Leg(row.account0, out0, row.channel_id), Leg(row.account1, out1, row.channel_id))
-        return self._enter_channel(kind, row, replace(new, status=SETTLED, out0=out0, out1=out1), legs)
+        return self._enter_channel(kind, row, new._replace(status=SETTLED, out0=out0, out1=out1), legs)
 
     def _enter_channel(
         self, kind: Kind, old: ChannelRow | None, new: ChannelRow, legs: tuple[Leg, ...] = ()
@@ -338,9 +346,9 @@ class Book:
         """Status first, by conditional update; money second (spec L-13). Without a change, nothing at all."""
         legs = tuple(sorted(leg for leg in legs if leg.units))
         if old is not None:
-            if replace(new, number=old.number) == old:
+            if new._replace(number=old.number) == old:
                 return old
-            new = replace(new, number=self._books.number() + len(legs) + 1)
+            new = new._replace(number=self._books.number() + len(legs) + 1)
             self._books.replace_channel(old, new)
         asset = self._asset(new.asset_id)
         gained = new.pot - (old.pot if old is not None else 0)

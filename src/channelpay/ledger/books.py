@@ -86,8 +86,7 @@ class AssetRow:
         return self.asset_id + bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRow:
+class ChannelRow(NamedTuple):
     """A channel; `number` is its newest line in the journal, `opened` its first.
 
     Halves are the join of all states that the ledger was shown. `deadline` is 0 until a dispute
