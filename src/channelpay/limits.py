@@ -224,6 +224,14 @@ MAX_PAGE: Final = 256
 MAX_REQUESTS_IN_FLIGHT: Final = 1024
 """Requests of one connection that the ledger has read and not answered."""
 
+# --- Recovery (spec N-26) -------------------------------------------------------------------
+RECOVERY_KEY_GAP: Final = 2048
+"""Channel keys in a row that are looked at after the last one known: openings that came to nothing used them up. Twice
+the channels that a node has by default; less than a second of work, once."""
+
+MAX_EARLY_REESTABLISH: Final = 1024
+"""States that peers showed, before the ledger was read, of channels that are not known: 1 KiB each."""
+
 # --- At rest (spec N-24) --------------------------------------------------------------------
 SEED_KDF_MEMORY_KIB: Final = 64 * 1024
 SEED_KDF_PASSES: Final = 3

@@ -262,6 +262,15 @@ def test_peer_list(shell: Shell) -> None:
     }
 
 
+def test_peer_connect(shell: Shell) -> None:
+    shell.answers["connect"] = lambda _: wire.Empty()
+    address = f"{encode_id(NODE_PREFIX, OTHER.identity.public)}@a.example:7668"
+    assert shell.run("peer", "connect", address).stdout == f"connected to {address}\n"
+    assert shell.json("peer", "connect", address) == {"peer": address}
+    assert shell.calls[-1] == wire.ConnectPeer(address)
+    assert shell.fails("peer", "connect", "somewhere")[0] == 2
+
+
 def test_stop(shell: Shell) -> None:
     shell.answers["stop"] = lambda _: HANG_UP
     assert shell.run("stop").stdout == "stopped\n"
@@ -269,7 +278,8 @@ def test_stop(shell: Shell) -> None:
 
 
 ONLINE = [
-    ["status"], ["balance"], ["peer", "list"], ["stop"], ["channel", "list"], ["channel", "show", "3f"],
+    ["status"], ["balance"], ["peer", "list"], ["peer", "connect", f"{NODE}@a:1"], ["stop"],
+    ["channel", "list"], ["channel", "show", "3f"],
     ["channel", "claim", "3f"], ["channel", "close", "3f"], ["channel", "topup", "3f", "1 USD"],
     ["channel", "withdraw", "3f", "1 USD"], ["channel", "open", f"{NODE}@a:1", "1 USD"],
     ["pay", "3f", "1 USD"], ["payments"], ["payment", "11" * 16],

@@ -142,6 +142,31 @@ async def test_strangers_leave_nothing_behind(tmp_path, autojump_clock):
         assert (await a.api.call(control.ListPeers())).peers == ()
 
 
+async def test_a_peer_is_dialled_for_a_channel_that_was_found(tmp_path, autojump_clock):
+    async with rigs(tmp_path, 1) as (a,):
+        b = Rig(a.ledger, 2, tmp_path / "b", a.nursery)
+        await b.join_ledger()
+        assert (await refused(a.api.call(control.ConnectPeer("b:1")))).reason is Reason.USAGE
+        nothing = await refused(a.api.call(control.ConnectPeer(b.address)))
+        assert (nothing.reason, "no channel waits for a peer" in str(nothing)) == (Reason.USAGE, True)
+        connect(a, b)
+        await open_channel(a, b, deposit=1000)
+        assert await a.api.call(control.ConnectPeer(b.address)) == control.Empty()
+        a.kill()
+        a = Rig(a.ledger, 1, tmp_path / "made anew", a.nursery)
+        await a.join_ledger()
+        await a.until(lambda: len(a.node.channels) == 1)
+        (info,) = (await a.api.call(control.ListChannels(None, 0))).channels
+        assert (info.peer_id, info.stalled) == (bytes(32), "found on the ledger; waits for its peer, to be closed")
+        assert (await a.api.call(control.ListPeers())).peers == ()
+        late = await refused(a.api.call(control.ConnectPeer(b.address)))
+        assert (late.reason, a.node.wanted_peers()) == (Reason.PEER_UNREACHABLE, [b.id])
+        connect(a, b)
+        await a.until(lambda: a.node.roster.phases[Phase.SETTLED] == 1)
+        b.kill()
+        a.kill()
+
+
 # --- Opening -----------------------------------------------------------------------------------
 
 

@@ -233,7 +233,7 @@ def test_a_store_known_to_be_restored_hears_the_peer_before_it_closes_alone(tmp_
     b.node.mark_restored()
     b.connect_ledger()
     world.settle()
-    with pytest.raises(LocalError, match="a store that came from a backup closes without the peer only once") as refused:
+    with pytest.raises(LocalError, match="came from a backup, or is new, closes without the peer only once") as refused:
         b.node.close(b.channel().channel_id, True, world.clock)
     assert refused.value.reason is Reason.UNRESOLVED
     if heard:
@@ -247,7 +247,7 @@ def test_a_store_known_to_be_restored_hears_the_peer_before_it_closes_alone(tmp_
 
 
 def test_a_restored_store_gives_up_a_close_together_no_sooner(tmp_path):
-    world, a, b = open_pair(tmp_path)
+    world, _, b = open_pair(tmp_path)
     b.node.close(b.channel().channel_id, False, world.clock)
     b.turn()
     b.crash()

@@ -138,7 +138,8 @@ def _must_wait(c: Channel, message: Message, now: Now) -> bool:
     """A PAY needs a fresh reading, FINAL the ledger's time; nothing moves during a recall (spec C-18, C-23)."""
     if isinstance(message, peer.Final) and not now.ledger:
         return True
-    return not c.resolved or (isinstance(message, Pay) and (now.stale or c.awaiting_reading))
+    unprovable = c.setup.found and not c.peer.n  # its link begins with salts that are not known
+    return not c.resolved or (isinstance(message, Pay) and (now.stale or c.awaiting_reading or unprovable))
 
 
 def _receive_run(c: Channel, messages: list[Message], start: int, now: Now, fx: Effects) -> int:
@@ -209,8 +210,9 @@ def _receive_ready(c: Channel, message: peer.Ready, fx: Effects) -> None:
 
 
 def _become_open(c: Channel, fx: Effects) -> None:
-    """FUNDED here, and the peer has signed STATE(0, 0) or a later one (spec C-7)."""
-    c.phase = Phase.OPEN
+    """FUNDED here, and the peer has signed STATE(0, 0) or a later one (spec C-7); what was found is closed (N-26)."""
+    c.phase = Phase.SHUTDOWN if c.setup.found else Phase.OPEN
+    c.close_asked = c.setup.found
     fx.save = True
     fx.notes.append(ChangedNote(c.channel_id))
     if c.heard:

@@ -206,7 +206,8 @@ def close_alone(c: Channel, now: Now, fx: Effects) -> None:
     if c.phase in (Phase.SETTLED, Phase.ABANDONED, Phase.ACCEPTED):
         return
     if not may_close_alone(c, now):
-        who = "a store that came from a backup" if c.restored else "party 1 of a one-way channel"
+        old = c.restored or c.setup.found
+        who = "a store that came from a backup, or is new," if old else "party 1 of a one-way channel"
         raise LocalError(
             Reason.UNRESOLVED,
             f"{who} closes without the peer only once it has heard the peer, or {CLAIM_WAIT_S:.0f} s after the start: "
@@ -224,9 +225,10 @@ def may_claim(c: Channel, now: Now) -> bool:
 def may_be_old(c: Channel) -> bool:
     """Whether my store may lack what the peer has, so that closing with what I know could cost me (spec X-11).
 
-    Party 1 of a one_way channel is paid at once, and nobody answers; a store from a backup is known to be old.
+    Party 1 of a one_way channel is paid at once, and nobody answers; a store from a backup is known to be old; of a
+    channel that was found on the ledger nothing is known.
     """
-    return c.restored or (c.one_way and c.side == 1)
+    return c.restored or c.setup.found or (c.one_way and c.side == 1)
 
 
 def may_close_alone(c: Channel, now: Now) -> bool:

@@ -84,6 +84,11 @@ def resume(c: Channel, held_by_peer: int, fx: Effects) -> None:
             fx.messages.append(Recall(c.channel_id, payer, known.n + 1))
 
 
+def check_shown(c: Channel, message: Reestablish) -> None:
+    """Raises RemoteError unless the channel's other key signed the state that is shown as the sender's own."""
+    _shown_by_peer(c, message.mine)
+
+
 def _unpack(c: Channel, state: SignedState) -> tuple[Half, Half]:
     """(own, peer) of a state on the wire."""
     half0, half1 = Half.unpack(state.half0), Half.unpack(state.half1)
@@ -147,13 +152,25 @@ def _adopt(c: Channel, own: Half, peer: Half, fx: Effects) -> None:
     fx.save = fx.save_hot = True
     # Nothing of the queue was sent; some of it may have been paid before, in what was forgotten.
     fail_queue(c, fx, LocalError(Reason.UNRESOLVED, "not paid: this node's store was rolled back; ask again"))
+    what = "they are being recalled"
+    if c.setup.found:
+        _leave_records(c, fx)
+        what = "the channel was found on the ledger, so their records cannot be proved; their totals count"
     fx.notes.append(
         OperatorNote(
             c.channel_id,
             f"this node's store was rolled back: the peer showed its signature on {lost_own} sent and {lost_peer} "
-            "received payments that it does not remember; they are being recalled",
+            f"received payments that it does not remember; {what}",
         )
     )
+
+
+def _leave_records(c: Channel, fx: Effects) -> None:
+    """The journal says how many payments of which total there were (spec N-26)."""
+    for payer, known, target in ((c.side, c.own_known, c.own), (1 - c.side, c.peer_known, c.peer)):
+        if known is not None:
+            fx.journal.append(journal_gap(c, payer, known, target))
+    c.own_known = c.peer_known = None
 
 
 def _keep(c: Channel, shown: Held, fx: Effects) -> None:

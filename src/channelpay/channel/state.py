@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from channelpay.batches import Batch
 from channelpay.channel.effects import JournalBatch, Queued
@@ -19,6 +19,9 @@ from channelpay.limits import DUPLICATE_WINDOW_BATCHES
 from channelpay.messages.ledger import OPEN
 from channelpay.messages.peer import Message
 from channelpay.statements import FLAG_ONE_WAY, ZERO_HALF, ChannelTerms, Half, genesis, link, state_bytes
+
+UNKNOWN_SALT: Final = bytes(32)
+"""Salt of a channel of which only the ledger told; a salt is random, so no channel has it."""
 
 
 class Phase(IntEnum):
@@ -117,6 +120,11 @@ class Setup:
     deposit: int  # what party 0 promised to put in
     my_limits: ReceiveLimits
     peer_limits: ReceiveLimits
+
+    @property
+    def found(self) -> bool:
+        """Whether the channel was found on the ledger: no payment of it can be proved, so it is only closed (N-26)."""
+        return self.salt0 == self.salt1 == UNKNOWN_SALT
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)

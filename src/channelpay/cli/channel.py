@@ -69,7 +69,7 @@ def list_channels(settled: bool) -> None:
         [
             (
                 row["channel"][:SHORT_ID],
-                row["peer"][:SHORT_ID] + "…",
+                row["peer"][:SHORT_ID] + "…" if row["peer"] else "unknown",
                 row["phase"],
                 row["balance"]["own"]["text"],
                 row["balance"]["peer"]["text"],

@@ -237,6 +237,23 @@ def peer_list() -> None:
     )
 
 
+@peer.command("connect")
+@click.argument("address", type=AddressText(NODE_PREFIX), metavar="cp1...@HOST:PORT")
+@connected
+def peer_connect(address: Address) -> None:
+    """Connect to a node that a channel found on the ledger may be with.
+
+    For a node that was made anew from its words: 'channel list' shows the channels that wait for their peers.
+    """
+    options = shared()
+    with connect(options) as control:
+        control.call(wire.ConnectPeer(str(address)), wire.Empty)
+    if options.json:
+        print_json({"peer": str(address)})
+    else:
+        click.echo(f"connected to {address}")
+
+
 def _since(row: dict[str, Any]) -> str:
     if not row["connected"]:
         return "no"

@@ -89,7 +89,7 @@ def channel_json(info: ChannelInfo, assets: Assets) -> dict[str, Any]:
 
     return {
         "channel": info.channel_id.hex(),
-        "peer": encode_id(NODE_PREFIX, info.peer_id),
+        "peer": encode_id(NODE_PREFIX, info.peer_id) if any(info.peer_id) else None,
         "asset": assets.code(info.asset_id),
         "phase": info.phase,
         "party": info.side,

@@ -19,12 +19,13 @@ from channelpay.daemon.peers import Peers
 from channelpay.errors import AddressError, LocalError, Reason
 from channelpay.home import Home
 from channelpay.home.config import NodeConfig
-from channelpay.keys import NODE_PREFIX, encode_id, parse_address
+from channelpay.keys import NODE_PREFIX, Address, encode_id, parse_address
 from channelpay.limits import ANSWER_TIMEOUT_S, CLOSE_TIMEOUT_S, LEDGER_REQUEST_TIMEOUT_S, MAX_BATCH, MAX_PAGE
 from channelpay.messages import control
 from channelpay.messages.control import Method, PayEach, PayMany
 from channelpay.messages.ledger import AssetView
 from channelpay.messages.schema import Record
+from channelpay.node.recovery import UNKNOWN_PEER
 from channelpay.node.roster import DEAD
 from channelpay.node.views import channel_info, money
 from channelpay.statements import FLAG_ONE_WAY, FLAG_TWO_WAY
@@ -67,6 +68,7 @@ class Api:
             control.CloseChannel: self._close,
             control.Balance: self._balance,
             control.ListPeers: self._list_peers,
+            control.ConnectPeer: self._connect,
             control.FindPayment: self._payment,
             control.Payments: self._payments,
             control.History: self._history,
@@ -186,7 +188,7 @@ class Api:
     async def _list_peers(self, _: control.ListPeers) -> Record:
         node = self.node
         rows = []
-        for peer_id in sorted({*node.roster.by_peer, *node.connections}):
+        for peer_id in sorted({*node.roster.by_peer, *node.connections} - {UNKNOWN_PEER}):
             live = node.roster.count_with(peer_id)
             sent, received = self.engine.traffic(peer_id)
             rows.append(
@@ -202,13 +204,22 @@ class Api:
             )
         return control.PeerList(tuple(rows[: control.MAX_ROWS]))
 
+    async def _connect(self, method: control.ConnectPeer) -> Record:
+        address = _address(method.peer)
+        self.node.know_address(address.key, method.peer)
+        if address.key not in self.node.connections:
+            if not self.node.wants_peer(address.key):
+                raise LocalError(Reason.USAGE, "no channel waits for a peer; a channel to a node is opened by 'open'")
+            self._peers.dial_now(address.key)
+        await self._durable()
+        connections = self.node.connections
+        await self._until(lambda: address.key in connections, ANSWER_TIMEOUT_S, _no_answer(method.peer))
+        return control.Empty()
+
     # --- Channels --------------------------------------------------------------------------
 
     async def _open(self, method: control.OpenChannel) -> Record:
-        try:
-            address = parse_address(NODE_PREFIX, method.peer)
-        except AddressError as error:
-            raise LocalError(Reason.USAGE, str(error)) from None
+        address = _address(method.peer)
         if method.flags not in (FLAG_TWO_WAY, FLAG_ONE_WAY):
             raise LocalError(Reason.USAGE, f"flags {method.flags} are neither two_way (0) nor one_way (1)")
         ledger = self.node.ledger
@@ -235,9 +246,7 @@ class Api:
     async def _opened(self, told: list[bytes | LocalError], peer: str) -> Channel:
         """The channel of an opening, of which `told` tells what became of it."""
 
-        def no_answer() -> LocalError:
-            return LocalError(Reason.PEER_UNREACHABLE, f"{peer} did not answer in time: is it running there?")
-
+        no_answer = _no_answer(peer)
         await self._until(lambda: bool(told), _OPEN_TIMEOUT_S, no_answer)
         result = told[0]
         if isinstance(result, LocalError):
@@ -410,3 +419,14 @@ def node_address(node_id: bytes, place: str) -> str:
 def cut(text: str, most: int) -> str:
     """`text` if it has at most `most` bytes of UTF-8, else as much of it."""
     return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(NODE_PREFIX, text)
+    except AddressError as error:
+        raise LocalError(Reason.USAGE, str(error)) from None
+
+
+def _no_answer(peer: str) -> Callable[[], LocalError]:
+    return lambda: LocalError(Reason.PEER_UNREACHABLE, f"{peer} did not answer in time: is it running there?")

@@ -453,6 +453,15 @@ class ListPeers(Method):
 
 
 @record
+class ConnectPeer(Method):
+    """A node, at this address, that a channel found on the ledger may wait for (spec N-26)."""
+
+    NAME: ClassVar[str] = "connect"
+    RESULT: ClassVar[type[Record]] = Empty
+    peer: Address
+
+
+@record
 class FindPayment(Method):
     """A payment that this node made, by its id; with a channel id only there."""
 
@@ -497,7 +506,7 @@ METHODS: dict[str, type[Method]] = {
     kind.NAME: kind
     for kind in (
         Status, ListAssets, ListChannels, ShowChannel, OpenChannel, TopupChannel, WithdrawChannel, ClaimChannel,
-        CloseChannel, Balance, ListPeers, FindPayment, Payments, History, Stop,
+        CloseChannel, Balance, ListPeers, ConnectPeer, FindPayment, Payments, History, Stop,
     )
 }  # fmt: skip
 """Every method by its name."""

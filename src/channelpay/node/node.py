@@ -22,13 +22,14 @@ from channelpay.ledger.outcomes import Outcome
 from channelpay.limits import ANSWER_TIMEOUT_S, CLAIM_WAIT_S, MAX_REQUEST_LIFE_S, RECEIPT_DELAY_S
 from channelpay.messages import ledger as ask
 from channelpay.messages.ledger import ChannelView, LedgerInfo, LedgerRequest, Operation
-from channelpay.messages.peer import Accept, Error, Message, Open, Request, TopupHint
+from channelpay.messages.peer import Accept, Error, Message, Open, Reestablish, Request, TopupHint
 from channelpay.messages.schema import Record
 from channelpay.node import opening
 from channelpay.node.ledger_link import RESTORED, Asked, LedgerLink, reading_of
 from channelpay.node.opening import Offer, Offers
 from channelpay.node.policy import REFUSALS, Policy
 from channelpay.node.ready import Connection, OpenAccepted, OpenFailed, OperationAnswered, Ready, RequestAnswered
+from channelpay.node.recovery import UNKNOWN_PEER, Finder, name_peer
 from channelpay.node.roster import DEAD, Roster
 from channelpay.node.timers import Timers
 from channelpay.session import keep_new
@@ -54,6 +55,7 @@ class Memory(Protocol):
     def channel(self, channel_id: bytes, keyring: Keyring) -> Channel: ...
 
 
+_NO_CONNECTION: Connection = -1
 _ALREADY_DONE = (Outcome.DONE, Outcome.ALREADY_OPEN, Outcome.ALREADY_SETTLED)
 
 
@@ -89,6 +91,7 @@ class Node:
         self._ready = Ready()
         self._holding: dict[bytes, Channel] = {}  # with an open withdrawal
         self._lonely: dict[bytes, None] = {}  # peers that may have to be dialled
+        self._finder = Finder(keyring)
 
     # --- Start -----------------------------------------------------------------------------
 
@@ -202,7 +205,9 @@ class Node:
         """Whether this peer is one of `wanted_peers`."""
         if peer_id in self.connections or peer_id not in self.addresses:
             return False
-        return self.roster.count_with(peer_id) > 0 or peer_id in self.offers.peers()
+        if self.roster.count_with(peer_id) > 0 or peer_id in self.offers.peers():
+            return True
+        return self.roster.count_with(UNKNOWN_PEER) > 0  # it may be the one that a found channel waits for
 
     def knows_peer(self, peer_id: bytes) -> bool:
         """Whether there is or was a channel with it, or its address is known: a stranger may be anybody."""
@@ -241,10 +246,13 @@ class Node:
             if peer_id is None:
                 return
             channel = self.roster.find(peer_id, channel_id)
-            if channel is None:
-                self._send(connection, Error(int(ErrorCode.UNKNOWN_CHANNEL), channel_id, "no such channel between us"))
-                continue
-            self._run(channel, lambda fx, c=channel, m=messages: step.receive(c, m, self.now(c), fx))
+            if channel is not None:
+                self._run(channel, lambda fx, c=channel, m=messages: step.receive(c, m, self.now(c), fx))
+            elif not self._of_found_channel(connection, peer_id, messages):
+                self._send_unknown(connection, channel_id)
+
+    def _send_unknown(self, connection: Connection, channel_id: bytes) -> None:
+        self._send(connection, Error(int(ErrorCode.UNKNOWN_CHANNEL), channel_id, "no such channel between us"))
 
     def _receive_other(self, connection: Connection, message: Message) -> None:
         try:
@@ -493,6 +501,10 @@ class Node:
                 if channel.phase == Phase.ACCEPTED or channel.reading is None or channel.awaiting_reading:
                     self.read_channel(channel.channel_id)
             return
+        if not self.ledger.was_read:
+            for connection, message in self._finder.take_all_early():
+                if connection in self.peer_of:
+                    self._send_unknown(connection, message.channel_id)
         self.ledger.fresh_at = max(self.ledger.fresh_at, asked.at)
         if self.ledger.outlive_forgotten():
             self._ready.persist.restored_until = self.ledger.restored_until
@@ -505,11 +517,8 @@ class Node:
         self._open_refused.pop(view.channel_id, None)  # it is there all the same
         if self.roster.is_dead(view.channel_id):
             return
-        channel = self.channels.get(view.channel_id)
+        channel = self.channels.get(view.channel_id) or self._find(view)
         if channel is None:
-            if view.status != ask.SETTLED:
-                text = "the ledger shows this channel of my account and my store does not know it: is the store old?"
-                self._ready.notes.append(OperatorNote(view.channel_id, text))
             return
         self._run(channel, lambda fx: step.ledger_reading(channel, reading, view.time, self.now(channel), fx, asked))
 
@@ -558,6 +567,51 @@ class Node:
         if self.ledger.connected:
             self._ready.submit.append(request)
         return request
+
+    # --- Channels that the store does not know (spec N-26) -----------------------------------
+
+    def _find(self, view: ChannelView) -> Channel | None:
+        """A channel of this account that is not in the store: its keys tell whether it is this node's."""
+        limits = self.policy.receive_limits(view.asset_id)
+        channel = self._finder.channel(view, self.ledger.ledger_id, self.next_key_index, limits)
+        if channel is None:
+            if view.status != ask.SETTLED:
+                text = "the ledger shows this channel of my account, and none of this node's next keys is in it"
+                self._ready.notes.append(OperatorNote(view.channel_id, text))
+            return None
+        while channel.setup.key_index >= self.next_key_index:  # a key is not used twice
+            self._take_key_index()
+        if view.status == ask.SETTLED:
+            return None
+        if not self.ledger.restored_until:  # the store is older than this channel, and may have forgotten more
+            self.mark_restored()
+        self._add_new(channel, _NO_CONNECTION)
+        self._lonely |= dict.fromkeys(self.addresses)
+        self._note(
+            channel,
+            "found on the ledger, and not in this node's store, which is new or old: it waits for its peer, to be "
+            "closed; if the peer does not know where this node is: channelpay peer connect cp1...@host:port",
+        )
+        if (early := self._finder.take_early(view.channel_id)) is not None and early[0] in self.peer_of:
+            self._of_found_channel(early[0], self.peer_of[early[0]], [early[1]])
+        return channel
+
+    def _of_found_channel(self, connection: Connection, peer_id: bytes, messages: list[Message]) -> bool:
+        """Whether messages are the first about a channel that was found, or may yet be."""
+        message = messages[0]
+        if not isinstance(message, Reestablish):
+            return False
+        channel = self.roster.find(UNKNOWN_PEER, message.channel_id)
+        if channel is None:
+            unknown = self.roster.phase(message.channel_id) is None
+            return unknown and not self.ledger.was_read and self._finder.keep(connection, message)
+        if not name_peer(channel, peer_id, message):
+            return False
+        self.roster.named_peer(channel)
+        self._ready.persist.setups.append((channel.channel_id, pack_setup(channel.setup)))
+        self._run(channel, lambda fx: step.connected(channel, self.now(channel), fx))
+        self._run(channel, lambda fx: step.receive(channel, messages, self.now(channel), fx))
+        return True
 
     # --- Effects ---------------------------------------------------------------------------
 

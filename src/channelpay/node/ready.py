@@ -28,6 +28,7 @@ class Persist:
     """What must be durable. Empty is falsy."""
 
     channels: list[tuple[bytes, Saved]] = field(default_factory=list)
+    setups: list[tuple[bytes, bytes]] = field(default_factory=list)  # of channels whose peer is known only now
     hot: list[tuple[bytes, bytes]] = field(default_factory=list)
     cold: list[tuple[bytes, bytes]] = field(default_factory=list)
     journal: list[JournalBatch | JournalGap] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Persist:
             or self.hot
             or self.cold
             or self.channels
+            or self.setups
             or self.peers
             or self.requests
             or self.requests_done

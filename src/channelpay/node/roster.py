@@ -138,6 +138,17 @@ class Roster:
             _take_off(self._live_with, known.peer_id)
             _take_off(self._windows, known.window_s)
 
+    def named_peer(self, channel: Channel) -> None:
+        """The peer of a channel, which was not known, is known now."""
+        channel_id, peer_id = channel.channel_id, channel.setup.peer_id
+        known = self._known[channel_id]
+        self._known[channel_id] = known._replace(peer_id=peer_id)
+        self.by_peer[known.peer_id].remove(channel_id)
+        self.by_peer.setdefault(peer_id, []).append(channel_id)
+        if channel_id in self._living:
+            _take_off(self._live_with, known.peer_id)
+            self._live_with[peer_id] += 1
+
     # --- Asking ----------------------------------------------------------------------------
 
     def phase(self, channel_id: bytes) -> Phase | None:

@@ -7,6 +7,7 @@ from channelpay.channel.closing import co_sign
 from channelpay.channel.state import Channel, Phase
 from channelpay.messages.control import ChannelInfo, CoSignedState
 from channelpay.node.node import Node
+from channelpay.node.recovery import UNKNOWN_PEER
 
 
 def channel_info(node: Node, c: Channel, clock: float) -> ChannelInfo:
@@ -48,6 +49,8 @@ def channel_info(node: Node, c: Channel, clock: float) -> ChannelInfo:
 
 def stalled(node: Node, c: Channel, clock: float) -> str:
     """Why no payment can move on this channel now, or an empty text."""
+    if c.setup.peer_id == UNKNOWN_PEER:
+        return "found on the ledger; waits for its peer, to be closed"
     if c.phase not in (Phase.OPEN, Phase.SHUTDOWN):
         return ""
     if c.suspended:

@@ -114,6 +114,8 @@ class NodeStore:
 
     def _update_channels(self, persist: Persist) -> None:
         db = self._db
+        for ref, setup in self._with_refs(persist.setups):
+            self._name_peer(ref, setup)
         hot = [(data, checksum(ref, data), ref) for ref, data in self._with_refs(persist.hot)]
         if hot:
             db.run_many("UPDATE halves SET hot = ?, sum = ? WHERE ref = ?", hot)
@@ -127,6 +129,19 @@ class NodeStore:
                 "UPDATE channels SET phase = ?, rests = ?, sum = ? WHERE ref = ?",
                 (*facts, checksum(*row, *facts), ref),
             )
+
+    def _name_peer(self, ref: int, setup: bytes) -> None:
+        """A channel was found without its peer, which is known now (spec N-26)."""
+        db = self._db
+        db.run("UPDATE states SET setup = ?, setup_sum = ? WHERE ref = ?", (setup, checksum(ref, setup), ref))
+        row = db.row("SELECT channel_id, side, window_s, phase, rests FROM channels WHERE ref = ?", (ref,))
+        assert row is not None
+        channel_id, *facts = row
+        peer_id = unpack_setup(setup).peer_id
+        db.run(
+            "UPDATE channels SET peer_id = ?, sum = ? WHERE ref = ?",
+            (peer_id, checksum(ref, channel_id, peer_id, *facts), ref),
+        )
 
     def _with_refs(self, parts: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
         return ((self._ref_of(channel_id), data) for channel_id, data in parts)
