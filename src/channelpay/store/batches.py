@@ -104,11 +104,12 @@ class JournalRow(NamedTuple):
 class BatchTable:
     """The table `batches`. What it gives has been checked; every method raises StoreFailed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, pruned_to: int) -> None:
         self._db = database
         self.path: Path = database.path
         row = database.row("SELECT max(id) FROM batches")
-        self.next_id = 1 if row is None or row[0] is None else int(row[0]) + 1
+        newest = 0 if row is None or row[0] is None else int(row[0])
+        self.next_id = max(newest + 1, pruned_to)  # no id twice, also when all were pruned
 
     # --- Rows ------------------------------------------------------------------------------
 
@@ -138,13 +139,13 @@ class BatchTable:
         """The batches of a payer from the one that holds payment `from_n` on. Close it if you stop early."""
         return self.whole("channel = ? AND payer = ? AND last_n >= ? ORDER BY last_n", (ref, payer, from_n))
 
-    def kept_n(self, ref: int, payer: int) -> int:
-        """The number of a payer's first payment that was not pruned; pruning leaves one row without records."""
-        oldest = self.heads("channel = ? AND payer = ? ORDER BY last_n LIMIT 1", (ref, payer))
-        if not oldest:
-            return 1
-        gone = self._db.row("SELECT records IS NULL FROM batches WHERE id = ?", (oldest[0].id,)) == (1,)
-        return oldest[0].last_n + 1 if gone else oldest[0].first_n
+    def pruned(self, ref: int, payer: int) -> Half:
+        """The half of a payer up to which batches were pruned; the zero half if none were."""
+        row = self._db.row("SELECT * FROM pruned WHERE channel = ? AND payer = ?", (ref, payer))
+        if row is None:
+            return ZERO_HALF
+        check(self.path, "pruned", row[:5], row[5])
+        return Half(*row[2:5])
 
     def unacked(self, ref: int, side: int, acked_n: int) -> list[tuple[Batch, Half]]:
         """A payer's batches after payment `acked_n`, each with the half after it."""
@@ -156,11 +157,12 @@ class BatchTable:
         rows = self.heads(
             "channel = ? AND payer = ? ORDER BY last_n DESC LIMIT ?", (ref, payer, DUPLICATE_WINDOW_BATCHES + 1)
         )[::-1]
-        befores = [ZERO_HALF if rows and rows[0].first_n == 1 else None, *(row.half for row in rows)]
+        if not rows:
+            return []
+        pruned = self.pruned(ref, payer)
+        befores = [pruned if pruned.n == rows[0].first_n - 1 else None, *(row.half for row in rows)]
         return [
-            (row.first_n, before, row.half)
-            for row, before in zip(rows, befores, strict=False)
-            if before is not None and before.n == row.first_n - 1
+            (row.first_n, before, row.half) for row, before in zip(rows, befores, strict=False) if before is not None
         ]
 
     # --- The journal of received payments ------------------------------------------------------
@@ -201,7 +203,8 @@ class BatchTable:
             assert found is not None
             channel_id = names[row.channel] = bytes(found[0])
         before = self.heads("channel = ? AND payer = ? AND last_n = ?", (row.channel, row.payer, row.first_n - 1))
-        count, total = row.last_n - row.first_n + 1, row.total - (before[0].total if before else 0)
+        total = row.total - (before[0].half if before else self.pruned(row.channel, row.payer)).total
+        count = row.last_n - row.first_n + 1
         if row.records is None:
             return JournalRow(row.position, channel_id, ENTRY_UNAVAILABLE, row.first_n, count, total, b"", b"", ())
         indexes = tuple(array("H", row.repeated)) if row.repeated else ()

@@ -48,7 +48,7 @@ class NodeStore:
             if self._db.row("SELECT node_id, ledger_id FROM identity") != (node_id, ledger_id):
                 raise StoreFailed(f"{path} belongs to another node or another ledger than this home's seed and config")
             self._meta = Meta(self._db)
-            self._batches = BatchTable(self._db)
+            self._batches = BatchTable(self._db, self._meta["pruned_to"])
             self.received = max(self.kept_from, self._batches.newest_received())
             row = self._db.row("SELECT max(ref) FROM channels")
             self._next_ref = 1 if row is None or row[0] is None else int(row[0]) + 1
@@ -205,10 +205,9 @@ class NodeStore:
 
     def _checked(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
         """All rows of a table whose last column is the checksum of the others."""
-        for *row, stored in self._db.rows(f"SELECT {columns}, sum FROM {table}"):
-            columns_of = tuple(row)
-            check(self._db.path, table, columns_of, stored)
-            yield columns_of
+        for row in self._db.stream(f"SELECT {columns}, sum FROM {table}"):
+            check(self._db.path, table, row[:-1], row[-1])
+            yield row[:-1]
 
     def channel(self, channel_id: bytes, keyring: Keyring) -> Channel:
         """A channel of the roster as it was at the last commit."""
@@ -228,7 +227,7 @@ class NodeStore:
 
     def channels(self, keyring: Keyring) -> Iterator[Channel]:
         """Every channel as it was at the last commit."""
-        return (self.channel(summary.channel_id, keyring) for summary in self.roster())
+        return (self.channel(summary.channel_id, keyring) for summary in list(self.roster()))
 
     def _saved(self, ref: int) -> Saved:
         row = self._db.row(
@@ -288,7 +287,7 @@ class NodeStore:
     def kept_n(self, channel_id: bytes, payer: int) -> int:
         """The number of a payer's first payment whose records are kept; the next one if none are."""
         ref = self._ref(channel_id)
-        return 1 if ref is None else self._batches.kept_n(ref, payer)
+        return 1 if ref is None else self._batches.pruned(ref, payer).n + 1
 
     def batches(
         self,
@@ -301,7 +300,8 @@ class NodeStore:
     ) -> list[Batch]:
         """Batches of a payer from the one that holds payment `from_n` on, about `max_bytes` of them at most (spec W-9).
 
-        Ends before payments whose records are unavailable, or leaves them out with `over_gaps`.
+        Begins later where that was pruned. Ends before payments whose records are unavailable, or leaves them out
+        with `over_gaps`.
         """
         ref = self._ref(channel_id)
         found: list[Batch] = []

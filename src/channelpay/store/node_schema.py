@@ -93,11 +93,20 @@ CREATE TABLE batches (
     head_sum INTEGER NOT NULL,                       -- checksum of all columns before it
     repeated BLOB,                                   -- u16 indexes whose payment id had come before; NULL: none
     memos BLOB NOT NULL,
-    records BLOB                                     -- NULL: the peer no longer had them, or they were pruned
+    records BLOB                                     -- NULL: the peer no longer had them
 ) STRICT;
 CREATE UNIQUE INDEX batches_by_number ON batches (channel, payer, last_n);
 CREATE UNIQUE INDEX batches_by_position ON batches (position) WHERE position IS NOT NULL;
 CREATE INDEX batches_by_id_time ON batches (channel, payer, id_to, id_from) WHERE id_to IS NOT NULL;
+CREATE TABLE pruned (                                -- the half of a payer up to which batches were pruned
+    channel INTEGER NOT NULL,
+    payer INTEGER NOT NULL CHECK (payer IN (0, 1)),
+    last_n INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    h BLOB NOT NULL CHECK (length(h) = 32),
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (channel, payer)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE marks (at INTEGER PRIMARY KEY, batch INTEGER NOT NULL) STRICT;  -- batches below were there at that time
 """
 

@@ -2,8 +2,8 @@
 
 Nothing is stored with a batch for this: once an hour a mark says how far the table had come, and
 what lies below a mark that is old enough is pruned in the order in which it was written. Of each payer
-of a living channel one row remains, without its records: number, total and history hash, from which
-the rows that are kept go on. Batches that the peer has not acknowledged are kept, however old.
+the half after the newest pruned batch remains, from which the rows that are kept go on. Batches that
+the peer has not acknowledged are kept, however old.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from channelpay.channel.saved import unpack_hot_held
 from channelpay.channel.state import Phase
 from channelpay.limits import PRUNE_MARK_S, PRUNE_STEP_BATCHES, PRUNE_STEP_BYTES
-from channelpay.store.batches import HEAD, BatchTable, Stored, new_row
+from channelpay.store.batches import HEAD, BatchTable, Stored
 from channelpay.store.meta import Meta
-from channelpay.store.rows import check
+from channelpay.store.rows import check, checksum
 from channelpay.store.sqlite import Database
 
 _DEAD: Final = (Phase.SETTLED, Phase.ABANDONED)
@@ -69,12 +69,12 @@ class Pruning:
         self._marked_at = now_s
 
     def _end(self, before_s: int) -> int:
-        """Batches with lower ids are older than `before_s`. The newest of all stays, so that ids go on rising."""
+        """Batches with lower ids are older than `before_s`."""
         row = self._db.row("SELECT at, batch FROM marks WHERE at <= ? ORDER BY at DESC LIMIT 1", (before_s,))
         if row is None:
             return 0
         self._forget_marks(row[0])
-        return min(int(row[1]), self._batches.next_id - 1)
+        return int(row[1])
 
     def _forget_marks(self, at: int) -> None:
         if self._db.row("SELECT 1 FROM marks WHERE at < ?", (at,)) is not None:
@@ -103,34 +103,23 @@ class Pruning:
         return found
 
     def _prune(self, payer: _Payer, newest: Stored) -> None:
-        """Delete what the payer wrote before `newest`, and take the records from that."""
-        side, phase, hot = self._channel(payer.ref)
-        where = "channel = ? AND payer = ? AND last_n < ?"
-        if phase in _DEAD:
-            self._db.run(f"DELETE FROM batches WHERE {where}", (*payer, newest.last_n + 1))
-            return
-        if payer.payer == side and newest.last_n > unpack_hot_held(hot):
-            acked = self._batches.heads(
-                "channel = ? AND payer = ? AND last_n <= ? ORDER BY last_n DESC LIMIT 1", (*payer, unpack_hot_held(hot))
-            )
-            if not acked:
-                return
-            newest = acked[0]
-        self._db.run(f"DELETE FROM batches WHERE {where}", (*payer, newest.last_n))
-        self._strip(newest)
+        """Delete what the payer wrote up to `newest`, as far as its peer has acknowledged it."""
+        end: Stored | None = newest
+        acked_n = self._acked_n(payer)
+        if acked_n is not None and newest.last_n > acked_n:
+            where = "channel = ? AND payer = ? AND last_n <= ? ORDER BY last_n DESC LIMIT 1"
+            end = next(iter(self._batches.heads(where, (*payer, acked_n))), None)
+        if end is not None:
+            half = (*payer, *end.half[:3])
+            self._db.run("DELETE FROM batches WHERE channel = ? AND payer = ? AND last_n <= ?", (*payer, end.last_n))
+            self._db.run("INSERT OR REPLACE INTO pruned VALUES (?, ?, ?, ?, ?, ?)", (*half, checksum(*half)))
 
-    def _channel(self, ref: int) -> tuple[int, int, bytes]:
-        row = self._db.row("SELECT side, phase, hot FROM channels JOIN halves USING (ref) WHERE ref = ?", (ref,))
+    def _acked_n(self, payer: _Payer) -> int | None:
+        """How far the peer has acknowledged a payer's batches; None where that does not matter (any more)."""
+        row = self._db.row("SELECT side, phase, hot FROM channels JOIN halves USING (ref) WHERE ref = ?", (payer.ref,))
         assert row is not None
-        return int(row[0]), int(row[1]), bytes(row[2])
-
-    def _strip(self, row: Stored) -> None:
-        bare = new_row(*row[:7], None, None, None, None, b"", None)
-        self._db.run(
-            "UPDATE batches SET id_from = NULL, id_to = NULL, position = NULL, body_sum = ?, head_sum = ?, "
-            "repeated = NULL, memos = x'', records = NULL WHERE id = ?",
-            (bare.body_sum, bare.head_sum, bare.id),
-        )
+        side, phase, hot = row
+        return unpack_hot_held(hot) if side == payer.payer and phase not in _DEAD else None
 
 
 def _newest(rows: list[Stored]) -> dict[_Payer, Stored]:
