@@ -39,7 +39,10 @@ _POINT_HEADERS: Final = ("payments/s", "p50 ms", "p99 ms", "CPU us of both")
 
 @dataclass
 class Report:
-    """What a run has found so far. `measured`: the limits before each scenario; `failures`: why one gave nothing."""
+    """What a run has found so far.
+
+    `measured`: the limits before each scenario; `failures`: why one gave nothing; `seconds`: how long each took.
+    """
 
     machine: Mapping[str, str]
     versions: Mapping[str, str]
@@ -47,7 +50,7 @@ class Report:
     results: dict[str, Result] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d", time.gmtime()))
 
     @property
@@ -63,7 +66,7 @@ class Report:
             "date": self.date,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
-            "seconds": round(self.seconds, 1),
+            "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
             "limits": self.limits.as_json() if self.limits else {},
             "results": results | {name: why for name, why in failures.items() if name in BY_NAME},
             "curves": {name: curve.as_json() for name, curve in self.curves.items()}
@@ -79,7 +82,7 @@ class Report:
         for headers, rows, right in self._tables():
             print()
             print_table(_capitals(headers), rows, right=_capitals(right))
-        print(f"\n{self.seconds:.0f} s in all")
+        print(f"\n{self._took()}")
         for name, why in self.failures.items():
             print(f"FAILED {name}: {why}")
 
@@ -88,7 +91,7 @@ class Report:
         about = "; ".join(f"{name} {value}" for name, value in (*self.machine.items(), *self.versions.items()))
         return "\n\n".join(
             [
-                f"{self.date}. {about}. The whole run took {self.seconds:.0f} s.",
+                f"{self.date}. {about}. {self._took()}.",
                 *[f"{name} failed: {why}." for name, why in self.failures.items()],
                 _markdown(("limit of the machine", "is"), self._limit_rows()),
                 *[_markdown(headers, rows) for headers, rows, _ in self._tables()],
@@ -120,6 +123,10 @@ class Report:
                 [number(value) for value in (p.x, p.payments_per_s, p.p50_ms, p.p99_ms, p.cpu_us)] for p in curve.points
             ]
             yield headers, rows, headers
+
+    def _took(self) -> str:
+        each = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.seconds.items())
+        return f"The whole took {sum(self.seconds.values()):.0f} s: {each}"
 
     def _limit_rows(self) -> list[tuple[str, str]]:
         found = self.limits.as_json() if self.limits else {}

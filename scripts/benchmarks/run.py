@@ -58,8 +58,8 @@ async def play(plan: Plan) -> tuple[Report | None, int]:
 
 
 async def _play_all(plan: Plan, report: Report) -> None:
-    began = time.monotonic()
     for name in plan.names:
+        began = time.monotonic()
         if not plan.quiet:
             print(f"measuring {name}", file=sys.stderr, flush=True)
         directory = Path(tempfile.mkdtemp(prefix="cp-bench-", dir=plan.directory))
@@ -70,7 +70,7 @@ async def _play_all(plan: Plan, report: Report) -> None:
             print(f"{name}: {_why(group)}\n{tails(directory)}", file=sys.stderr)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-    report.seconds = time.monotonic() - began
+            report.seconds[name] = time.monotonic() - began
 
 
 async def _play_one(name: str, size: Size, directory: Path, report: Report) -> None:

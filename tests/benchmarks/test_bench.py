@@ -54,7 +54,13 @@ def of(module: str) -> ModuleType:
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(SCRIPTS / "bench"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=600)
+        except BaseException:
+            process.terminate()  # it ends the processes that it started, which SIGKILL would leave behind
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def processes_of(directory: Path) -> list[int]:
