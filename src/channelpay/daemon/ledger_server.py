@@ -1,9 +1,11 @@
 """The ledger as a server: group commit, readings beside it, subscriptions, its own timer. Spec L-9, L-15, L-20 to L-23.
 
 Every request that has been read from any connection and not yet executed goes into the next
-transaction, which commits in a thread; then all of them are answered. Readings are answered at once,
-from a second connection to the file, and never wait for a commit. A subscription reads the journal
-itself, so that what it sends is in order and without gaps; a commit only tells it to look.
+transaction. It is executed here, a few requests at a time; the commit waits for the disk in a thread,
+while the signatures of the next requests are verified; then all of them are answered. Readings are
+answered at once, from a second connection to the file, and never wait for a commit. A subscription
+reads the journal itself, so that what it sends is in order and without gaps; a commit only tells it
+to look.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ Place = tuple[str, int]
 _REQUESTS_IN_ONE_COMMIT: Final = 1024
 """More would make those wait long that came first."""
 
+_REQUESTS_AT_ONCE: Final = 8
+"""Requests executed, or read from one connection, before others have a turn: a few milliseconds."""
+
 _QUEUED_BYTES: Final = 1024 * 1024
 """Above this a client's answers and events wait until it has read; below what would end its link."""
 
@@ -70,14 +75,15 @@ class _Client:
     def asked(self) -> None:
         self._under_way += 1
 
-    def answer(self, response: Response) -> None:
-        self._under_way -= 1
-        self.link.send(response.to_frame())
+    def answer(self, responses: Sequence[Response]) -> None:
+        self._under_way -= len(responses)
+        self.link.send(b"".join(response.to_frame() for response in responses))
         self._room.set()
 
     async def wait_for_room(self) -> None:
         """Until the client has read its answers and may have another request under way (spec L-23)."""
-        await self.wait_read()
+        if self.link.queued_bytes >= _QUEUED_BYTES:
+            await self.wait_read()
         while self._under_way >= MAX_REQUESTS_IN_FLIGHT:
             self._room = trio.Event()
             await self._room.wait()
@@ -114,8 +120,10 @@ class LedgerServer:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    for message in await link.receive():
+                    for count, message in enumerate(await link.receive(), 1):
                         await self._take(client, message, nursery)
+                        if count % _REQUESTS_AT_ONCE == 0:
+                            await trio.lowlevel.checkpoint()
         finally:
             self._clients.pop(client, None)
 
@@ -207,22 +215,33 @@ class LedgerServer:
         self._work = trio.Event()
         if self._waiting:
             self._work.set()
-        work = partial(self._execute, [admitted for _, admitted in batch], self._clock())
-        responses, concerned = await in_thread(partial(self._store.commit, work))
-        for (client, _), response in zip(batch, responses, strict=True):  # spec L-9: durable before answered
-            client.answer(response)
+        answers = await self._execute(batch, self._clock())
+        _, concerned = await in_thread(partial(self._store.commit, _as_gathered))
+        for client, responses in answers.items():  # spec L-9: durable before answered
+            client.answer(responses)
         for account in concerned & self._news.keys():
             for client in self._news[account]:
                 client.looking.set()
 
-    def _execute(self, batch: list[Admitted], wall: int, books: Books) -> list[Response]:
-        """One transaction's work, in a thread: the clock, the requests, then the timer (spec L-15, L-36)."""
+    async def _execute(self, batch: Sequence[tuple[_Client, Admitted]], wall: int) -> dict[_Client, list[Response]]:
+        """One transaction's work: the clock, the requests, then the timer (spec L-15, L-36).
+
+        Not in a thread: it needs the interpreter all the time, which two threads would take from each other. All of
+        it is written here too, so that nothing but the disk is left for the commit.
+        """
+        books = self._store.batch
+        books.begin()
         now = advance(self._ledger, books, wall)
-        responses = [self._ledger.write(books, admitted, now) for admitted in batch]
-        settled = settle_due(self._ledger, books, now)
-        if settled:
+        answers: defaultdict[_Client, list[Response]] = defaultdict(list)
+        for count, (client, admitted) in enumerate(batch, 1):
+            answers[client].append(self._ledger.write(books, admitted, now))
+            if count % _REQUESTS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        if settled := settle_due(self._ledger, books, now):
             _log.info("disputes settled at their deadline", count=settled)
-        return responses
+            self._work.set()  # there may be more than one transaction settles
+        books.flush()
+        return answers
 
     # --- The end ---------------------------------------------------------------------------
 
@@ -280,6 +299,10 @@ async def serve_ledger(
         if failure is None:
             raise
         raise failure from group
+
+
+def _as_gathered(_: Books) -> None:
+    """Nothing more to do in a transaction."""
 
 
 def _place(listener: trio.SocketListener) -> Place:
