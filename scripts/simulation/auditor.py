@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+import apsw
 from endurance.counters import Counters
 
 from simulation import books
 from simulation.books import Batch, Books, Row
-from simulation.guarantees import Excuse, excuse_for
+from simulation.guarantees import LATENT_DAMAGE, Excuse, excuse_for
 from simulation.model import NO_ID, ChannelAccount, Payment, State
 from simulation.workload import Owner
 from simulation.world import FUNDS, World
@@ -64,8 +65,13 @@ class _Audit:
 
     def run(self) -> Verdict:
         """All counters."""
-        on_ledger = books.books(self.world.ledger.disk.directory / "ledger.db")
-        stores = {p.name: self._store(p.name) for p in self.world.nodes}
+        try:
+            on_ledger = books.books(self.world.ledger.disk.directory / "ledger.db")
+            stores = {p.name: self._store(p.name) for p in self.world.nodes}
+        except apsw.Error as error:
+            damaged = any(p.disk.damaged for p in self.world.processes)
+            self.find("unresolved", f"a file cannot be read: {error}", LATENT_DAMAGE if damaged else None)
+            return self.verdict
         self._conservation(on_ledger)
         for channel in self.account.channels.values():
             self._channel(channel, on_ledger.channels.get(channel.channel_id), stores)

@@ -64,6 +64,7 @@ class Disk:
         self.full_after: int | None = None  # so many more writes succeed
         self.sync_fails = False  # the next sync, once
         self.faults: list[str] = []  # kinds of faults that were really met
+        self.damaged = False  # a bit of it changed
         self.has_failed = False  # it refused to write, or a bit of it changed
         self._rng = rng
         self._passed = passed

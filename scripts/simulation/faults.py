@@ -132,7 +132,7 @@ class Nemesis:
         at = self._place_of_damage(damaged)
         bit = 1 << self.rng.randrange(8)
         damaged[at] ^= bit
-        process.disk.has_failed = True
+        process.disk.has_failed = process.disk.damaged = True
         begin = max(0, at - _AROUND)
         self._flips.append(Flip(process, bytes(damaged[begin : at + _AROUND]), at - begin, bit))
         process.disk.put({**content, name: bytes(damaged)})
@@ -219,7 +219,6 @@ class Nemesis:
         if process.life is not None:
             process.life.stop.set()
             await process.life.exited.wait()
-        self.repair(process)  # what nobody has read has harmed nobody
 
     def _node(self) -> NodeProcess:
         return self.rng.choice(self.world.nodes)

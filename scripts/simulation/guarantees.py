@@ -40,6 +40,10 @@ CHEATER: Final = Excuse("the cheater's own", frozenset({"lost", "drift", "below_
 """Whoever shows an old state and stays away has no claim to anything."""
 
 
+LATENT_DAMAGE: Final = Excuse("damage that nobody has read", frozenset({"unresolved"}))
+"""A bit that flipped in a page which nothing needed again, and which then moved: found by whoever reads it next."""
+
+
 def excuse_for(world: World, *names: str) -> Excuse | None:
     """What the table excuses in findings that concern these parties; None: nothing."""
     parties = set(names) if names else set(world.rolled_back) | world.cheaters

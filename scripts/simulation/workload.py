@@ -53,7 +53,7 @@ class Owner:
     async def api(self) -> tuple[Life, Api]:
         """The running node, as soon as there is one."""
         while not self.process.alive:
-            await trio.sleep(0.05)
+            await trio.sleep(0.2)
         life = self.process.life
         assert life is not None
         assert life.api is not None
@@ -240,7 +240,7 @@ class Owner:
         while any(p.state is State.ASKED for p in payments) and trio.current_time() < deadline:
             if not self.process.alive:
                 return False
-            await trio.sleep(0.02)
+            await trio.sleep(0.1)
         return not any(p.state is State.ASKED for p in payments)
 
     async def repeat(self, channel: ChannelAccount) -> None:

@@ -7,11 +7,13 @@ import random
 import tempfile
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+import apsw
 import trio
 
 from channelpay.daemon.api import Api
@@ -67,7 +69,8 @@ class World:
         self.network = Network(random.Random(self.rng.random()), self.log)
         self.tap = Tap(ledger_keys().identity.public, self.account.find, self.money)
         self.network.taps.append(self._between_nodes)
-        self._money: dict[bytes, Money] | None = None
+        self._money: dict[bytes, Money] | None = None  # None: there was a commit since
+        self._known_money: dict[bytes, Money] = {}
         self.nodes: list[NodeProcess] = []
         count = 3 if self.rng.random() < 0.2 else 2
         self.ledger = LedgerProcess(self, "ledger", ledger_keys(), LEDGER_PLACE, directory / "ledger")
@@ -124,7 +127,8 @@ class World:
     def node_started(self, process: NodeProcess, api: Api) -> None:
         """A node is up and has spoken to nobody yet: all that it ever signed must be on its disk."""
         if process.name not in self.rolled_back:
-            self.tap.restarted(process.name, books.newest(process.disk.directory / "node.db"))
+            with suppress(apsw.Error):
+                self.tap.restarted(process.name, books.newest(process.disk.directory / "node.db"))
 
     def committed(self, process: Process) -> None:
         """A commit is on disk."""
@@ -134,8 +138,10 @@ class World:
     def money(self, channel_id: bytes) -> Money | None:
         """What the ledger shows of a channel at this moment."""
         if self._money is None:
-            rows = books.channels(self.ledger.disk.directory / "ledger.db")
-            self._money = {key: Money(row.deposits, row.withdrawn) for key, row in rows.items()}
+            with suppress(apsw.Error):  # damaged, and the ledger has not found out yet
+                rows = books.channels(self.ledger.disk.directory / "ledger.db")
+                self._known_money = {key: Money(row.deposits, row.withdrawn) for key, row in rows.items()}
+            self._money = self._known_money
         return self._money.get(channel_id)
 
     def _between_nodes(self, stream: int, sender: str, receiver: str, data: bytes) -> None:
