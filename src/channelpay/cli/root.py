@@ -6,6 +6,7 @@ import click
 
 from channelpay import __version__
 from channelpay.cli.app import RootGroup, connected
+from channelpay.cli.backup import backup
 from channelpay.cli.channel import channel
 from channelpay.cli.config import config
 from channelpay.cli.conformance import conformance
@@ -30,7 +31,7 @@ def cli() -> None:
 
 
 for command in (
-    init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, seed, stop, ledger, demo,
-    conformance,
+    init, run, status, show_id, balance, peer, channel, pay, payments, payment, config, seed, backup, stop, ledger,
+    demo, conformance,
 ):  # fmt: skip
     cli.add_command(command)

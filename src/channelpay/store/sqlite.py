@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -156,6 +156,20 @@ class Database:
         """A second connection to the same file that can only read; it does not wait for the writer."""
         return open_reader(self.path, vfs=self._connection.open_vfs or None)
 
+    def copy_to(self, path: Path) -> None:
+        """The file as it is at one moment, whole in itself, as a new file with mode 0600; others go on writing."""
+        if path.exists():
+            raise StoreFailed(f"{path} exists already")
+        _touch(path)
+        try:
+            with self.snapshot(), closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as copy:
+                with copy.backup("main", self._connection, "main") as backup:
+                    backup.step(-1)
+                copy.execute("PRAGMA journal_mode = DELETE")  # no log beside it that could be left behind
+        except apsw.Error as error:
+            raise _failure(path, error) from error
+        _sync(path)
+
     def close(self) -> None:
         """Close the file and let another process have it. Harmless a second time."""
         try:
@@ -193,8 +207,10 @@ def open_database(
     """
     if create is None and not path.exists():
         raise StoreFailed(f"{path} does not exist; create the {schema.name} first")
+    if create is not None and being_restored(path).exists():
+        raise StoreFailed(f"{path} is missing: putting a backup in its place was cut off; do it again")
     with ExitStack() as undo:
-        lock = _lock(path, schema.name)
+        lock = lock_store(path, schema.name)
         undo.callback(os.close, lock)
         if create is not None:
             _touch(path)
@@ -206,12 +222,27 @@ def open_database(
     return database
 
 
+def being_restored(path: Path) -> Path:
+    """The copy of a backup that takes the place of `path` when it is ready; while it is there, no new file is made."""
+    return path.with_name(path.name + ".restoring")
+
+
 def _touch(path: Path) -> None:
     """A file that its owner alone can read; SQLite gives its other files the same mode."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreFailed(f"{path}: {error.strerror}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
 
 
 def open_reader(path: Path, schema: Schema | None = None, *, vfs: str | None = None) -> Database:
@@ -280,8 +311,11 @@ def _pragma(database: Database, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _lock(path: Path, name: str) -> int:
-    """A locked descriptor of `path`.lock; the system drops the lock when the process ends, however it ends."""
+def lock_store(path: Path, name: str) -> int:
+    """A locked descriptor of `path`.lock; the system drops the lock when the process ends, however it ends.
+
+    Raises StoreFailed if another process has it.
+    """
     lock_path = path.with_name(path.name + ".lock")
     try:
         descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
