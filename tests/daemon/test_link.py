@@ -339,6 +339,17 @@ async def test_a_peer_that_does_not_read(autojump_clock: trio.testing.MockClock)
     assert trio.current_time() - began <= limits.LINGER_TIMEOUT_S + 0.1
 
 
+async def test_two_tasks_may_wait_for_a_peer_that_does_not_read(autojump_clock: trio.testing.MockClock) -> None:
+    """A ledger's requests and its subscription do."""
+    async with deaf_peer() as (link, _):
+        link.send(Funded(ID).to_frame())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.wait_queued_below, 1)
+            nursery.start_soon(link.wait_queued_below, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            link.end()
+
+
 async def test_reading_goes_on_while_writing_is_stuck(autojump_clock: trio.testing.MockClock) -> None:
     async with deaf_peer() as (link, alice):
         link.send(Funded(ID).to_frame())

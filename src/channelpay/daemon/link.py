@@ -114,7 +114,8 @@ class Link:
             await self._wait_sent()
 
     async def _wait_sent(self) -> None:
-        self._sent = self._sent or trio.Event()
+        if self._sent is None:
+            self._sent = trio.Event()
         await self._sent.wait()
 
     def _send(self, frames: bytes) -> None:
