@@ -9,7 +9,8 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ MONEY: Final = 10**15
 """Units on the account of a node that pays: more than any run can spend."""
 
 WINDOW_S: Final = 10
+_ONE_ADDRESS: Final = {
+    f"admission.{name}": 10_000 for name in ("per_s", "burst", "address_per_s", "address_burst", "address_guests")
+}
+"""Of the ledger: all who connect come from one address, and at once."""
+
 _RETRY_S: Final = 0.05
 
 
@@ -128,6 +134,8 @@ class Stage:
         self._processes = processes
         self._nursery = nursery
         self._ledger: tuple[Home, Keyring, Address] | None = None
+        self.ledger_daemon: Daemon
+        """There once `ledger_address` was called."""
         self._names: set[str] = set()
 
     # --- The ledger ------------------------------------------------------------------------
@@ -137,11 +145,14 @@ class Stage:
         if self._ledger is None:
             home = Home(self.directory / "ledger")
             (port,) = demo.free_ports(1)
-            flags = {"ledger.listen": [f"127.0.0.1:{port}"], "ledger.min_window_s": WINDOW_S}
+            flags = {"ledger.listen": [f"127.0.0.1:{port}"], "ledger.min_window_s": WINDOW_S, **_ONE_ADDRESS}
             keys = _make(home, template(LedgerConfig, flags))
             create_books(home)
             self._ledger = home, keys, Address(LEDGER_PREFIX, keys.identity.public, "127.0.0.1", port)
-            await self._processes.start("ledger", "channelpay", "--home", str(home.path), "ledger", "serve")
+            child = await self._processes.start(
+                "ledger", "benchmarks.daemon", "--home", str(home.path), "ledger", "serve", pipes=True
+            )
+            self.ledger_daemon = Daemon(child, home)
             async with self.ledger() as client:
                 view = await client.request(keys.account, CreateAsset("USD", 6, keys.account.public))
             self.asset_id = view.asset_id
@@ -165,9 +176,16 @@ class Stage:
 
     async def issue(self, account: bytes, units: int) -> None:
         """Give an account money."""
+        await self.issue_to([account], units)
+
+    async def issue_to(self, accounts: Iterable[bytes], units: int) -> None:
+        """Give accounts money, each so many units."""
         async with self.ledger() as client:
             assert self._ledger is not None
-            await client.request(self._ledger[1].account, Issue(self.asset_id, account, units))
+            issuer = self._ledger[1].account
+            async with trio.open_nursery() as nursery:
+                for account in accounts:
+                    nursery.start_soon(client.request, issuer, Issue(self.asset_id, account, units))
 
     async def settled(self, channel_id: str) -> Settled:
         """A channel as the ledger tells it, once it is settled there; raises BenchFailed if it is not."""
@@ -178,6 +196,15 @@ class Stage:
             raise BenchFailed(f"channel {channel_id[:16]} is not settled on the ledger")
         halves = Half.unpack(view.half0), Half.unpack(view.half1)
         return Settled((halves[0].n, halves[1].n), (halves[0].total, halves[1].total))
+
+    def journalled(self) -> Counter[str]:
+        """Entries in the ledger's journal, by kind."""
+        assert self._ledger is not None
+        books = open_books(self._ledger[0].ledger_db)
+        try:
+            return Counter(str(line.kind) for line in books.whole_journal() if line.number == line.entry)
+        finally:
+            books.close()
 
     def check_books(self) -> None:
         """The ledger's books balance; raises BenchFailed. Nothing to check where no ledger was started."""

@@ -110,7 +110,7 @@ ROWS: Final = (
     Row(
         "ledger",
         "opens, closes, disputes and transfers",
-        "1 ledger daemon, 64 clients in other processes",
+        "1 ledger daemon, 64 clients in 1 process, each awaiting its answers, 1 that reads",
         (Mark("ratio", "operations/s / one core's 1 / (signatures that each must verify)", 0.4, 0.6),),
     ),
 )

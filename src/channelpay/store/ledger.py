@@ -29,6 +29,8 @@ class LedgerStore:
     """
 
     def __init__(self, database: Database) -> None:
+        self.commits = 0
+        """Transactions that are on disk."""
         self._database = database
         database.run(f"PRAGMA cache_size = -{_CACHE_KIB}")
         database.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -67,6 +69,7 @@ class LedgerStore:
                 touched = frozenset(self.batch.touched)
         finally:
             self.batch.forget()
+        self.commits += 1
         return result, touched
 
     def close(self) -> None:
