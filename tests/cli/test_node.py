@@ -37,6 +37,9 @@ STATUS = wire.StatusView(
     channels_settled=5,
     peers_connected=1,
     received=1234,
+    memory=96 * 2**20,
+    files=17,
+    tasks=21,
     warnings=("the disk is nearly full",),
 )
 
@@ -165,6 +168,7 @@ def test_status_for_people(shell: Shell) -> None:
         "channels   2 open, 0 closing, 5 settled",
         "peers      1 connected",
         "received   1234 payments",
+        "uses       96.0 MiB, 17 open files, 21 tasks",
         "warning    the disk is nearly full",
     ]
 
@@ -187,6 +191,7 @@ def test_status_for_programs(shell: Shell) -> None:
         "channels": {"open": 2, "closing": 0, "settled": 5},
         "peers_connected": 1,
         "received": 1234,
+        "usage": {"memory": 96 * 2**20, "files": 17, "tasks": 21},
         "warnings": ["the disk is nearly full"],
     }
 

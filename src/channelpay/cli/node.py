@@ -171,7 +171,7 @@ def status() -> None:
     if options.json:
         print_json(shown)
         return
-    ledger, channels = shown["ledger"], shown["channels"]
+    ledger, channels, usage = shown["ledger"], shown["channels"], shown["usage"]
     link = "connected" if ledger["connected"] else "not connected"
     heard = f"{moment(ledger['time'])}, journal {ledger['number']}" if ledger["time"] else "not heard of yet"
     print_pairs(
@@ -184,6 +184,7 @@ def status() -> None:
             ("channels", f"{channels['open']} open, {channels['closing']} closing, {channels['settled']} settled"),
             ("peers", f"{shown['peers_connected']} connected"),
             ("received", f"{shown['received']} payments"),
+            ("uses", f"{usage['memory'] / 2**20:.1f} MiB, {usage['files']} open files, {usage['tasks']} tasks"),
             *(("warning", warning) for warning in shown["warnings"]),
         ]
     )

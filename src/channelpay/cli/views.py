@@ -73,6 +73,7 @@ def status_json(status: StatusView) -> dict[str, Any]:
         },
         "peers_connected": status.peers_connected,
         "received": status.received,
+        "usage": {"memory": status.memory, "files": status.files, "tasks": status.tasks},
         "warnings": list(status.warnings),
     }
 

@@ -16,6 +16,7 @@ from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
 from channelpay.daemon.payments import Done, EachDone, PaymentDesk
 from channelpay.daemon.peers import Peers
+from channelpay.daemon.usage import usage
 from channelpay.errors import AddressError, LocalError, Reason
 from channelpay.home import Home
 from channelpay.home.config import NodeConfig
@@ -118,6 +119,7 @@ class Api:
             phases[Phase.SETTLED],
             len(node.connections),
             self.engine.store.received,
+            *usage(),
             tuple(cut(warning, 1000) for warning in self.engine.warnings),
         )
 

@@ -177,6 +177,9 @@ class StatusView(Record):
     channels_settled: U32
     peers_connected: U32
     received: Count
+    memory: Count
+    files: U32
+    tasks: U32
     warnings: Annotated[tuple[str, ...], array(text(1024), 64)]
 
 
