@@ -146,6 +146,14 @@ MAX_MAX_UNACKED: Final = 1_048_576
 MAX_QUEUED_PAYMENTS: Final = 65_536
 """Payments that wait for a flush on one channel before `pay` itself waits."""
 
+MAX_QUEUED_ITEMS: Final = 1024
+"""Pieces of the queue above which `pay` waits too: payments that came together are one piece of up to a batch, those
+that came alone are one each, of 450 bytes. The last call that is let in may add a frame's 4,096 of them: 2.3 MiB."""
+
+MAX_UNACKED_BATCHES: Final = 2048
+"""PAYs that wait for an ACK, however much the peer would take: a small one costs its payer 700 bytes, so a payee that
+stands still costs 1.4 MiB at most, and half a second's work of one core is always under way."""
+
 FLUSH_BATCHES: Final = 128
 """PAYs of one channel in one step: a signature costs 30 us, so other channels and the network wait 10 ms at most."""
 

@@ -13,7 +13,14 @@ from channelpay.batches import Batch, pack_memos, parse_memos, records_total, sm
 from channelpay.channel.effects import Effects, FailedNote, JournalBatch, PaidNote, Queued
 from channelpay.channel.state import Channel, Held, Phase, SentBatch
 from channelpay.errors import BadSignature, ErrorCode, LocalError, Reason, RemoteError
-from channelpay.limits import FLUSH_BATCHES, MAX_MEMOS_BYTES, MAX_QUEUED_PAYMENTS, MAX_UNITS, RECORD_BYTES
+from channelpay.limits import (
+    FLUSH_BATCHES,
+    MAX_MEMOS_BYTES,
+    MAX_QUEUED_PAYMENTS,
+    MAX_UNACKED_BATCHES,
+    MAX_UNITS,
+    RECORD_BYTES,
+)
 from channelpay.messages.peer import Ack, Pay
 from channelpay.statements import Half
 
@@ -91,7 +98,7 @@ def flush(c: Channel, fx: Effects, stale: bool) -> None:
     if may_flush(c, stale):
         if c.queued_total > c.own_balance():
             _drop_unaffordable(c, fx)
-        while c.queue and not c.shutdown_sent:
+        while c.queue and not c.shutdown_sent and len(c.unacked) < MAX_UNACKED_BATCHES:
             if len(fx.messages) >= FLUSH_BATCHES:
                 fx.again = True
                 break

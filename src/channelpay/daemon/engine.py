@@ -207,6 +207,8 @@ class Engine:
             self.wake()
         if self.store.received != received:
             self.arrived.unpark_all()
+        if ready.send:
+            self.room.unpark_all()  # what has left the queue made room
         self._turned.unpark_all()
 
     def _send(self, ready: Ready) -> None:

@@ -165,10 +165,9 @@ class Link:
 
     def _next_piece(self) -> bytes:
         size = count = 0
-        for count, frames in enumerate(self._queue, 1):
-            size += len(frames)
-            if size >= _PIECE_BYTES:
-                break
+        while count < len(self._queue) and size < _PIECE_BYTES:
+            size += len(self._queue[count])
+            count += 1
         piece = b"".join(self._queue[:count])
         del self._queue[:count]
         return piece

@@ -17,6 +17,7 @@ from channelpay.daemon.outside import wall_time
 from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.limits import (
     LEDGER_REQUEST_TIMEOUT_S,
+    MAX_QUEUED_ITEMS,
     MAX_QUEUED_PAYMENTS,
     PAYMENT_ID_FUTURE_S,
     PAYMENT_ID_HORIZON_S,
@@ -68,7 +69,10 @@ class PaymentDesk:
     def has_room(self, channel_id: bytes) -> bool:
         """Whether the channel's queue takes more; when it does not, the caller should wait."""
         channel = self._node.channels.get(channel_id)
-        return channel is None or (channel.queued_count < _RESUME_BELOW and not self._is_starting())
+        if channel is None:
+            return True
+        few = channel.queued_count < _RESUME_BELOW and len(channel.queue) < MAX_QUEUED_ITEMS
+        return few and not self._is_starting()
 
     def _is_starting(self) -> bool:
         """A node that has just started has not read its ledger yet: it will in a moment, so nobody is refused."""
