@@ -8,9 +8,10 @@ import pytest
 import trio
 
 from channelpay.channel.state import Phase
+from channelpay.daemon import embedded
 from channelpay.daemon.outside import OUTSIDE
 from channelpay.errors import LocalError, Reason
-from channelpay.limits import MAX_ARRAY_ITEMS
+from channelpay.limits import MAX_ARRAY_ITEMS, MIN_KEEP_S, PRUNE_LOOK_S, PRUNE_MARK_S
 from channelpay.messages import control
 from channelpay.node.policy import Policy
 from daemon_rig import FUNDS, Rig, connect, open_channel, rigs
@@ -430,6 +431,37 @@ async def test_a_long_poll_ends_when_something_comes(tmp_path, autojump_clock):
         with trio.move_on_after(1) as scope:
             await b.api.call(control.Payments(1, 100, 1))
         assert scope.cancelled_caught
+
+
+async def test_what_was_pruned_is_refused_by_name_and_payments_go_on(tmp_path, autojump_clock, monkeypatch):
+    now = [10 * MIN_KEEP_S]
+    monkeypatch.setattr(embedded, "wall_time", lambda: now[0])
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        for rig in (a, b):
+            rig.nursery.start_soon(embedded._prune, rig.store, MIN_KEEP_S)
+        for units in (1, 2, 3):
+            await a.pay(units)
+        await trio.sleep(PRUNE_LOOK_S + 1)
+        now[0] += PRUNE_MARK_S  # the next look marks what there is
+        await trio.sleep(PRUNE_LOOK_S + 1)
+        await a.pay(4)
+        now[0] += MIN_KEEP_S
+        await trio.sleep(PRUNE_LOOK_S + 1)
+        assert (a.store.kept_n(a.channel().channel_id, 0), b.store.kept_from) == (4, 3)
+        error = await refused(b.api.call(control.Payments(2, 100, 0)))
+        assert (error.reason, "before 3, the first that is kept" in str(error)) == (Reason.PRUNED, True)
+        for after in (0, 3):
+            page = await b.api.call(control.Payments(after, 100, 0))
+            assert [(row.position, row.total) for row in page.batches] == [(3, 4)]
+        channel_id = a.channel().channel_id
+        error = await refused(a.api.call(control.History(channel_id, 0, 2, 100)))
+        assert (error.reason, "before 4, the first" in str(error)) == (Reason.PRUNED, True)
+        for from_n in (1, 4):
+            (row,) = (await a.api.call(control.History(channel_id, 0, from_n, 100))).batches
+            assert row.first_n == 4
+        await a.pay(5)
+        assert a.channel().acked.n == 5
 
 
 async def test_pages_never_hold_more_than_an_answer_may(tmp_path, autojump_clock):

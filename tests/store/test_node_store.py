@@ -243,6 +243,44 @@ def test_memory_for_ids_is_bounded_over_all_channels(fixture, monkeypatch):
     assert [r for _, r in repeated(fixture)] == [(0,)] * 10
 
 
+def test_an_id_is_found_without_knowing_the_channel(fixture):
+    a, b = fixture.channel(0), fixture.channel(1)
+    fixture.journal(fixture.entry(a, 0, records(5, first_id=1)), fixture.entry(b, 1, records(6, 7, first_id=2)))
+    fixture.journal(fixture.entry(a, 1, records(8, first_id=9)), fixture.entry(b, 1, records(1, first_id=1)))
+    for _ in range(2):
+        assert fixture.store.find_own(payment_id(3)) == (b.channel_id, (2, 7))
+        assert fixture.store.find_own(payment_id(1)) == (b.channel_id, (3, 1)), "on the newest channel"
+        assert fixture.store.find_own(payment_id(1), a.channel_id) == (a.channel_id, (1, 5))
+        assert fixture.store.find_own(payment_id(9)) is None, "that one was received"
+        assert fixture.store.find_own(payment_id(3), a.channel_id) is None
+        assert fixture.store.find_own(payment_id(3), bytes(32)) is None
+        fixture.reopen()
+
+
+def test_what_a_payment_costs_does_not_grow(fixture, monkeypatch):
+    """Steps of SQLite for a flush and for looking up its id, on the thousandth payment as on the tenth."""
+    monkeypatch.setattr(payment_ids, "REMEMBERED_IDS", 16)
+    others = [fixture.channel(0) for _ in range(30)]
+    c = fixture.channel(0)
+    steps = []
+    fixture.store._db._connection.set_progress_handler(lambda: steps.append(1) is not None and False, 1)
+
+    def cost(n: int) -> int:
+        entry = fixture.entry(c, 1, records(1, first_id=n, time=1000 + n))
+        steps.clear()
+        fixture.store.commit(Persist(journal=[entry], hot=[(c.channel_id, pack_hot(c))]))
+        fixture.store.find(c.channel_id, 1, payment_id(n + 1, 1001 + n))
+        return len(steps)
+
+    costs = [cost(n) for n in range(1, 1001)]
+    for other in others:
+        fixture.journal(*(fixture.entry(other, 1, records(1, first_id=n)) for n in range(50)))
+    cost(1001)  # looks its ids up once more if the others' have pushed them out
+    assert min(costs) > 20
+    assert max(costs[-100:]) <= max(costs[20:120]) + 8
+    assert cost(1002) <= max(costs[20:120]) + 8
+
+
 # --- Refusals and failures ---------------------------------------------------------------------
 
 

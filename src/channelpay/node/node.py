@@ -675,7 +675,9 @@ class Node:
     def _drop_if_idle(self, channel: Channel) -> None:
         """Without a connection a channel in which nothing is under way needs no memory (spec N-31)."""
         c = channel
-        if c.queue or c.unacked or c.in_flight or c.withdrawals or c.final or c.close_asked or c.submit_after:
+        if c.queue or c.in_flight or any(sent.items for sent in c.unacked):
+            return  # somebody waits
+        if c.phase not in DEAD and not (c.phase is Phase.OPEN and c.reading is not None and c.resolved):
             return
         if c.phase not in (Phase.OPEN, *DEAD) or c.reading is None or not c.resolved or c.evidence:
             return

@@ -285,7 +285,7 @@ class NodeStore:
         return None
 
     def kept_n(self, channel_id: bytes, payer: int) -> int:
-        """The number of a payer's first payment whose records are kept; the next one if none are."""
+        """The number of a payer's first payment that was not pruned; of the next one if all were."""
         ref = self._ref(channel_id)
         return 1 if ref is None else self._batches.pruned(ref, payer).n + 1
 
@@ -300,8 +300,7 @@ class NodeStore:
     ) -> list[Batch]:
         """Batches of a payer from the one that holds payment `from_n` on, about `max_bytes` of them at most (spec W-9).
 
-        Begins later where that was pruned. Ends before payments whose records are unavailable, or leaves them out
-        with `over_gaps`.
+        Ends before payments whose records are unavailable or pruned, or leaves them out with `over_gaps`.
         """
         ref = self._ref(channel_id)
         found: list[Batch] = []
@@ -309,9 +308,7 @@ class NodeStore:
             return found
         with closing(self._batches.from_number(ref, payer, from_n)) as rows:
             for row in rows:
-                if row.records is None:
-                    if over_gaps:
-                        continue
+                if not over_gaps and (row.records is None or (not found and row.first_n > from_n)):
                     break
                 max_bytes -= len(row.records) + len(row.memos) + 16
                 if (found and max_bytes < 0) or len(found) >= MAX_ARRAY_ITEMS:

@@ -2,7 +2,7 @@
 
 Version 2 splits a channel in three: what is read of every channel at a start (`channels`), what is
 read when the channel is wanted (`states`), and the small row that every flush writes (`halves`): many
-of those share a page, so that a commit for a thousand channels writes a tenth of the pages. Every
+of those share a page, so that a commit for a thousand channels writes a third of the pages. Every
 row has checksums, and batches have their long columns last, where SQLite need not read past them.
 """
 
