@@ -679,7 +679,7 @@ class Node:
             return  # somebody waits
         if c.phase not in DEAD and not (c.phase is Phase.OPEN and c.reading is not None and c.resolved):
             return
-        if c.phase not in (Phase.OPEN, *DEAD) or c.reading is None or not c.resolved or c.evidence:
+        if c.phase is Phase.OPEN and (c.withdrawals or c.final or c.close_asked or c.evidence or c.submit_after):
             return
         if closing.may_be_old(c) and c.reestablished and self._clock < c.started_at + CLAIM_WAIT_S:
             return  # a claim may go that would have to wait in a channel that was just loaded (spec X-11)

@@ -310,6 +310,8 @@ class NodeStore:
             for row in rows:
                 if not over_gaps and (row.records is None or (not found and row.first_n > from_n)):
                     break
+                if row.records is None:
+                    continue
                 max_bytes -= len(row.records) + len(row.memos) + 16
                 if (found and max_bytes < 0) or len(found) >= MAX_ARRAY_ITEMS:
                     break
