@@ -140,6 +140,8 @@ class Disk:
         if loss is Loss.KILLED or not file.pending:
             return file.pending
         fate = self._rng.random()
+        if fate < 0.1:
+            return file.pending
         if fate < 0.4:
             self.faults.append("unsynced writes lost")
             return []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation import Simulation
+from node_lives import Simulation
 
 SEEDS = int(os.environ.get("CHANNELPAY_SEEDS", "240"))
 FIRST = int(os.environ.get("CHANNELPAY_FIRST_SEED", "0"))
