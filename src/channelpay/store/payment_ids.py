@@ -54,15 +54,20 @@ class _Known:
     __slots__ = ("floor", "ids")
 
     def __init__(self, floor: int) -> None:
-        self.ids: OrderedDict[bytes, Found] = OrderedDict()  # a dict would grow slow at the end that is taken from
+        # (n, amount) by id. A dict would grow slow at the end that is taken from.
+        self.ids: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self.floor = floor  # every id above this time that was ever used is in `ids`
 
-    def add(self, n: int, payment_id: bytes, amount: int) -> None:
-        if payment_id not in self.ids:  # the first use is the one that counts
-            self.ids[payment_id] = Found(n, amount)
-            if len(self.ids) > REMEMBERED_IDS:
-                oldest, _ = self.ids.popitem(last=False)
-                self.floor = max(self.floor, id_time_ms(oldest))
+    def add(self, ids: Ids) -> None:
+        """Ids of a later batch. The first use of one is the one that counts."""
+        new = {payment_id: (n, amount) for n, payment_id, amount in reversed(ids)}
+        for payment_id in new.keys() & self.ids.keys():
+            del new[payment_id]
+        self.ids.update(new)
+        excess = len(self.ids) - REMEMBERED_IDS
+        if excess > 0:
+            forgotten = [self.ids.popitem(last=False)[0] for _ in range(excess)]
+            self.floor = max(self.floor, id_time_ms(max(forgotten)))
 
 
 class PaymentIds:
@@ -85,8 +90,10 @@ class PaymentIds:
         known = self._load(ref, payer) if remember else self._known.get((ref, payer))
         if known is not None:
             found = known.ids.get(payment_id)
-            if found is not None or id_time_ms(payment_id) > known.floor:
-                return found
+            if found is not None:
+                return Found(*found)
+            if id_time_ms(payment_id) > known.floor:
+                return None
         self._settle()
         time = id_time_ms(payment_id)
         where = "channel = ? AND payer = ? AND id_to >= ? AND id_from <= ? ORDER BY last_n"
@@ -107,8 +114,7 @@ class PaymentIds:
         known = self._known.get((ref, payer))
         if known is not None:  # otherwise it is read when it is needed
             before = len(known.ids)
-            for n, payment_id, amount in ids:
-                known.add(n, payment_id, amount)
+            known.add(ids)
             self._size += len(known.ids) - before
 
     def repeated(self, ref: int, payer: int, first_n: int, ids: Ids) -> bytes | None:
@@ -170,6 +176,5 @@ class PaymentIds:
             floor = next((row.id_to for row in older if row.id_to is not None), _NOTHING)
         known = _Known(floor)
         for batch in reversed(newest):
-            for n, payment_id, amount in batch.ids():
-                known.add(n, payment_id, amount)
+            known.add(list(batch.ids()))
         return known
