@@ -21,8 +21,9 @@ from channelpay.limits import RECORD_BYTES
 from channelpay.messages.control import ENTRY_UNAVAILABLE
 from channelpay.messages.ledger import SETTLED
 from channelpay.statements import ZERO_HALF, Half
+from channelpay.store.batches import JournalRow
 from channelpay.store.ledger import open_books
-from channelpay.store.node import JournalRow, NodeStore
+from channelpay.store.node import NodeStore
 from endurance.counters import Counters
 from endurance.daemons import Daemon, World
 from endurance.dealing import DEPOSIT_UNITS

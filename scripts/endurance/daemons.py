@@ -58,9 +58,10 @@ class Daemon:
 class World:
     """One ledger with the asset USD (scale 6), and nodes with money on their accounts."""
 
-    def __init__(self, directory: Path, processes: Stage, names: tuple[str, ...], window_s: int) -> None:
+    def __init__(self, directory: Path, processes: Stage, names: tuple[str, ...], window_s: int, program: str) -> None:
         self.directory = directory
         self.processes = processes
+        self.program = program
         self.asset_id = b""
         ports = free_ports(len(names) + 1)
         listen = f"127.0.0.1:{ports[0]}"
@@ -114,7 +115,7 @@ class World:
         """Start the daemon's process; it is not up yet when this returns."""
         command = ("ledger", "serve") if daemon is self.ledger else ("run",)
         home = str(daemon.home.path)
-        daemon.child = await self.processes.start(daemon.name, "channelpay", "--home", home, *command)
+        daemon.child = await self.processes.start(daemon.name, self.program, "--home", home, *command)
         daemon.starts += 1
 
     async def kill(self, daemon: Daemon) -> None:
@@ -171,7 +172,12 @@ async def _stop_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStat
 
 
 @asynccontextmanager
-async def open_world(directory: Path, names: tuple[str, ...], window_s: int) -> AsyncIterator[World]:
-    """Homes in `directory`, nothing started yet; at the end of the block every process has ended."""
+async def open_world(
+    directory: Path, names: tuple[str, ...], window_s: int, program: str = "channelpay"
+) -> AsyncIterator[World]:
+    """Homes in `directory`, nothing started yet; at the end of the block every process has ended.
+
+    `program` is the module that daemons run.
+    """
     async with open_stage(directory) as processes:
-        yield World(directory, processes, names, window_s)
+        yield World(directory, processes, names, window_s, program)

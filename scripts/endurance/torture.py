@@ -27,11 +27,11 @@ import trio
 from channelpay.errors import ChannelpayError
 from channelpay.services.demo.stage import tails
 from endurance.audit import Findings, judge
+from endurance.chapter import TORTURE, renew
 from endurance.company import CLOSE_LIMIT_S, STOP_LIMIT_S, Company, Employed, Load
 from endurance.daemons import Daemon, EnduranceFailed, World, leaves, open_world, run_to_end
 from endurance.results import read_rounds, sums, write_rounds
 
-RESULTS: Final = Path(__file__).resolve().parents[2] / "spec" / "results" / "torture.json"
 ABOUT: Final = "Rounds of scripts/torture: what was killed, what was done meanwhile, and the seven counters."
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -145,7 +145,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=KILLS_A_ROUND, help="kills of nodes and ledger in this run")
     parser.add_argument("--seed", type=int, help="play the one round with this seed, and write down nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help=f"default: {RESULTS}")
+    parser.add_argument("--results", type=Path, default=TORTURE, help=f"default: {TORTURE}")
     options = parser.parse_args()
     if options.kills < 1:
         parser.error("--kills: at least one")
@@ -166,6 +166,8 @@ def _run(kills: int, results: Path) -> int:
         rounds.append(played)
         kills -= sum(played["kills"].values())
         write_rounds(results, ABOUT, rounds)
+        if results == TORTURE:
+            renew()
     print(json.dumps(sums(rounds), indent=1))
     return EXIT_OK
 

@@ -48,4 +48,4 @@ async def test_a_small_run(soak: ModuleType, tmp_path_factory: pytest.TempPathFa
         assert all(facts["least"] > 0 for facts in measures.values())
     assert set(report["counters"].values()) == {0}
     assert json.loads(json.dumps(report)) == report
-    assert len(soak.table(report).splitlines()) == 2 + 9
+    assert len(soak.soak_table(report).splitlines()) == 4 + 9
