@@ -180,8 +180,7 @@ class _Audit:
                 )
             if payment.state is State.PAID and payment.n and payment.n not in numbers:
                 self.find("drift", f"{name}: acknowledged as {payment.n}, delivered as {numbers}", excuse)
-        self._anonymous(name, mine, anonymous, excuse)
-        room = delivery.unknown
+        room = delivery.unknown - self._anonymous(name, mine, anonymous, delivery.unknown, excuse)
         for payment in mine:
             if payment.payment_id == NO_ID:
                 continue
@@ -193,16 +192,20 @@ class _Audit:
             if payment.open and payment.asked:
                 self.find("unresolved", f"{name}: {payer} does not know what became of a payment", excuse)
 
-    def _anonymous(self, name: str, mine: list[Payment], delivered: Counter[int], excuse: Excuse | None) -> None:
-        """Payments without an id are known by their amounts only."""
+    def _anonymous(
+        self, name: str, mine: list[Payment], delivered: Counter[int], room: int, excuse: Excuse | None
+    ) -> int:
+        """Payments without an id are known by their amounts only; how many of `room` have no records."""
         surely = Counter(p.amount for p in mine if p.payment_id == NO_ID and p.state is State.PAID)
         perhaps = Counter(
             p.amount for p in mine if p.payment_id == NO_ID and p.asked and (p.state is State.PAID or p.may_be_paid)
         )
-        if missing := surely - delivered:
+        missing = surely - delivered
+        if missing.total() > room:
             self.find("lost", f"{name}: acknowledged payments without id are not delivered: {dict(missing)}", excuse)
         if more := delivered - perhaps:
             self.find("phantom", f"{name}: payments without id that nobody made: {dict(more)}", excuse)
+        return min(room, missing.total())
 
     def _same_history(self, name: str, channel: ChannelAccount, delivery: Delivery, sent: Delivery, payer: str) -> None:
         """Both stores tell the same of what both hold."""

@@ -35,6 +35,7 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "disk": ("disk full", "sync error", "power cut", "bit flipped", "crash point"),
     "ledger": ("ledger killed", "ledger unreachable", "ledger power cut", "ledger disk full", "ledger sync error",
                "ledger bit flipped", "ledger stopped in order", "crash point"),
+    "damage": ("bit flipped", "bit flipped", "bit flipped", "ledger bit flipped", "cut"),
     "old copy": ("old copy, told", "old copy, not told", "cut", "crash point"),
 }  # fmt: skip
 PROFILES["everything"] = tuple(kind for name in ("network", "crashes", "disk", "ledger") for kind in PROFILES[name])
@@ -59,13 +60,22 @@ class Flip:
                 at = data.find(self.around, at + 1)
 
 
+def _places(data: bytearray, wanted: bytes) -> list[int]:
+    """Wherever these bytes stand."""
+    found, at = [], data.find(wanted)
+    while at >= 0:
+        found.append(at)
+        at = data.find(wanted, at + 1)
+    return found
+
+
 class Nemesis:
     """Keeps the processes of a world running, and sees to it that they have trouble."""
 
     def __init__(self, world: World, owners: list[Owner]) -> None:
         self.world = world
         self.rng = random.Random(world.rng.random())
-        self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 4))[0]
+        self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 2, 4))[0]
         self._crashing = "crash point" in PROFILES[self.profile]
         self._owners = {owner.name: owner for owner in owners}
         self._done: Counter[str] = Counter()
@@ -140,11 +150,16 @@ class Nemesis:
 
     def _place_of_damage(self, data: bytearray) -> int:
         """In a record that is known to stand in the file, or in any byte that is not empty."""
-        known = [p.payment_id for c in self.world.account.channels.values() for p in c.payments if any(p.payment_id)]
-        if known and self.rng.random() < 0.6:
-            place = data.find(self.rng.choice(known))
-            if place >= 0:
-                return place - 8 + self.rng.randrange(24)
+        channels = self.world.account.channels.values()
+        known = [p.payment_id for c in channels for p in c.payments if any(p.payment_id)]
+        hashes = [
+            half[16:48] for c in self.world.tap.channels.values() for halves in c.halves for half in halves.values()
+        ]
+        for wanted in (hashes, known):
+            if wanted and self.rng.random() < 0.5:
+                found = _places(data, self.rng.choice(wanted))
+                if found:
+                    return max(0, self.rng.choice(found) - 8) + self.rng.randrange(24)
         places = [at for at in (self.rng.randrange(len(data)) for _ in range(20)) if data[at]]
         return places[0] if places else len(data) // 2
 
