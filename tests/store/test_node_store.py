@@ -281,6 +281,24 @@ def test_what_a_payment_costs_does_not_grow(fixture, monkeypatch):
     assert cost(1002) <= max(costs[20:120]) + 8
 
 
+def test_the_first_look_for_an_id_reads_no_payments_without_ids(fixture):
+    c = fixture.channel(0)
+    fixture.journal(fixture.entry(c, 0, records(1, first_id=1)))
+    steps = []
+
+    def cost() -> int:
+        fixture.reopen()
+        fixture.store._db._connection.set_progress_handler(lambda: steps.append(1) is not None and False, 1)
+        steps.clear()
+        assert fixture.store.find(c.channel_id, 0, payment_id(1)) == (1, 1)
+        return len(steps)
+
+    before = cost()
+    fixture.journal(*(fixture.entry(c, 0, records(1)) for _ in range(500)))
+    assert before > 20
+    assert cost() <= before + 8
+
+
 # --- Refusals and failures ---------------------------------------------------------------------
 
 

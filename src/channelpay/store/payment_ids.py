@@ -161,20 +161,19 @@ class PaymentIds:
 
     def _read(self, ref: int, payer: int) -> _Known:
         self._settle()
-        with_ids = "channel = ? AND payer = ? AND id_to IS NOT NULL"
         newest: list[Batch] = []
-        with closing(self._batches.whole(f"{with_ids} ORDER BY last_n DESC", (ref, payer))) as rows:
-            count, more = 0, iter(rows)
-            while count < REMEMBERED_IDS // 2 and (row := next(more, None)) is not None:
+        count, floor = 0, _NOTHING
+        # In the order of the index of batches with ids: the many that may have none are not looked at.
+        where = "channel = ? AND payer = ? AND id_to IS NOT NULL ORDER BY id_to DESC"
+        with closing(self._batches.whole(where, (ref, payer))) as rows:
+            for row in rows:
+                if count >= REMEMBERED_IDS // 2:
+                    assert row.id_to is not None
+                    floor = row.id_to
+                    break
                 newest.append(row.batch)
                 count += row.batch.size - row.batch.records.count(NO_ID)
-        floor = _NOTHING
-        if newest:
-            older = self._batches.heads(
-                f"{with_ids} AND last_n < ? ORDER BY id_to DESC LIMIT 1", (ref, payer, newest[-1].first_n)
-            )
-            floor = next((row.id_to for row in older if row.id_to is not None), _NOTHING)
         known = _Known(floor)
-        for batch in reversed(newest):
+        for batch in sorted(newest):
             known.add(list(batch.ids()))
         return known
