@@ -19,6 +19,8 @@ from channel_pair import Crash, Disk, Pair, Side
 from channelpay.channel.effects import FailedNote, JournalGap, PaidNote, Queued
 from channelpay.channel.state import Phase, ReceiveLimits
 from channelpay.errors import LocalError, Reason
+from channelpay.limits import CLAIM_WAIT_S, CLOSE_TIMEOUT_S
+from channelpay.messages.ledger import CLOSING, SETTLED
 from channelpay.statements import FLAG_ONE_WAY, FLAG_TWO_WAY
 
 AMOUNTS = st.lists(st.integers(1, 200), min_size=1, max_size=6)
@@ -148,7 +150,16 @@ class Channels(RuleBasedStateMachine):
     def wait(self, seconds: int, read: bool) -> None:
         for side in self.pair.sides:
             side.die = ""
+        self.look_at_dispute()
         self.pair.pass_time(seconds, read)
+
+    def look_at_dispute(self) -> None:
+        """An honest node sees a dispute, and answers it, before the window has passed."""
+        if self.pair.row().status == CLOSING:
+            for side in self.pair.sides:
+                side.stale = False
+                side.read()
+            self.pair.run()
 
     @rule(party=PARTY)
     def remember_disk(self, party: int) -> None:
@@ -261,6 +272,51 @@ class RolledBackChannels(Channels):
     rollbacks = True
 
 
+class ClosingChannels(Channels):
+    """And closes, together or alone, and claims, at any moment: in the end the ledger has paid both what is theirs."""
+
+    @rule(party=PARTY)
+    def close_together(self, party: int) -> None:
+        self.guarded(party, lambda: self.side(party).close())
+
+    @rule(party=PARTY)
+    def close_alone(self, party: int) -> None:
+        self.guarded(party, lambda: self.side(party).close(force=True))
+
+    @rule(party=PARTY)
+    def claim(self, party: int) -> None:
+        self.guarded(party, lambda: self.side(party).claim())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "pair"):
+            return
+        pair = self.pair
+        for side in pair.sides:
+            side.die, side.stale = "", False
+            side.read()
+        pair.reconnect()
+        if not any(side.c.close_asked or side.c.force_asked for side in pair.sides):
+            pair.a.close(force=True)
+        for _ in range(int((CLOSE_TIMEOUT_S + CLAIM_WAIT_S + pair.terms.window_s) / 10) + 2):
+            pair.pass_time(10)
+            pair.run()
+            if pair.row().status == SETTLED:
+                break
+        assert [side.c.phase for side in pair.sides] == [Phase.SETTLED, Phase.SETTLED]
+        self.nobody_can_lose()
+        row = pair.row()
+        for p, (side, out) in enumerate(zip(pair.sides, (row.out0, row.out1), strict=True)):
+            # A close by party 1 of a one_way channel settles at once: what it is shown after that comes too late.
+            states = (side.c.held, None if side.c.one_way else side.c.evidence)
+            held = max((state.peer.total for state in states if state), default=0)
+            signed = max((pair[p].total for pair in side.key.states), default=0)
+            assert out >= (row.deposit0, row.deposit1)[p] - (row.withdrawn0, row.withdrawn1)[p] - signed + held
+            assert set(self.models[p].told.values()) <= {"paid", "failed"}
+            told = {key for key, what in self.models[p].told.items() if what == "paid"}
+            paid = sum(sum(units_of(item)) for item in self.models[p].asked if id(item) in told)
+            assert paid <= (row.half0, row.half1)[p].total, "called paid, and the ledger did not count it"
+
+
 def drive(kind: type[Channels], seed: int, steps: int) -> Channels:
     """A long history in which payments are more frequent than disasters."""
     random = Random(seed)
@@ -295,12 +351,17 @@ def drive(kind: type[Channels], seed: int, steps: int) -> Channels:
         (1, lambda: machine.remember_disk(party())),
         (0.5 * kind.rollbacks, lambda: machine.roll_back(party(), random.randrange(10))),
     ]
+    if isinstance(machine, ClosingChannels):
+        moves += [
+            (0.1, lambda: machine.close_together(party())),
+            (0.1, lambda: machine.close_alone(party())),
+            (0.5, lambda: machine.claim(party())),
+        ]
     weights, calls = zip(*moves, strict=True)
     for call in random.choices(calls, weights, k=steps):
         call()
         machine.nobody_can_lose()
-    machine.come_to_rest()
-    machine.close()
+    machine.teardown()
     return machine
 
 
@@ -314,8 +375,15 @@ def test_long_histories_with_rollbacks(seed: int) -> None:
     drive(RolledBackChannels, seed, 150)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_long_histories_that_end(seed: int) -> None:
+    drive(ClosingChannels, seed, 150)
+
+
 TestChannels = Channels.TestCase
 TestChannels.settings = settings(max_examples=60, stateful_step_count=40)
 TestRolledBackChannels = RolledBackChannels.TestCase
 TestRolledBackChannels.settings = settings(max_examples=40, stateful_step_count=40)
+TestClosingChannels = ClosingChannels.TestCase
+TestClosingChannels.settings = settings(max_examples=60, stateful_step_count=40)
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
