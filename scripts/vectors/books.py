@@ -27,15 +27,15 @@ CHANNEL_FIELDS = [name for name in ops.ChannelView.__dataclass_fields__ if name 
 
 TWO_WAY = ChannelRow(CHANNEL, *TERMS[1:7], 0, 86_400, 4096, ops.OPEN, 1000, 200, opened=0, number=0)
 ONE_WAY_TERMS = TERMS._replace(flags=1)
-ONE_WAY = replace(TWO_WAY, channel_id=ONE_WAY_TERMS.channel_id(), flags=1, deposit1=0)
+ONE_WAY = TWO_WAY._replace(channel_id=ONE_WAY_TERMS.channel_id(), flags=1, deposit1=0)
 
 
 def at_deadline(row: ChannelRow, deadline: int) -> ChannelRow:
-    return replace(row, status=ops.CLOSING, deadline=deadline)
+    return row._replace(status=ops.CLOSING, deadline=deadline)
 
 
 CLOSING = at_deadline(TWO_WAY, NOW + 1)
-SETTLED = replace(TWO_WAY, status=ops.SETTLED, deadline=NOW - 5, out0=1000, out1=200)
+SETTLED = TWO_WAY._replace(status=ops.SETTLED, deadline=NOW - 5, out0=1000, out1=200)
 
 
 def later(held: Half, n: int, total: int, history: str = "later") -> Half:
@@ -217,7 +217,7 @@ def open_rows() -> list[Case]:
         "a deposit above what is held": (OWNER0, opening(deposit=1001), None),
     }
     found = [told(name, key, op, row, "L-30") for name, (key, op, row) in rows.items()]
-    full = replace(TWO_WAY, deposit0=TOP - 205)
+    full = TWO_WAY._replace(deposit0=TOP - 205)
     poor = {STRANGER: 5, OWNER0: 10}
     return [
         *found,
@@ -235,7 +235,7 @@ def open_rows() -> list[Case]:
 
 
 def withdraw_rows() -> list[Case]:
-    taken = replace(TWO_WAY, withdrawn0=300, withdrawn1=100)
+    taken = TWO_WAY._replace(withdrawn0=300, withdrawn1=100)
     good = withdrawal(TWO_WAY, 1, 150)
     rows = {
         "by party 1": (TWO_WAY, good),
@@ -266,7 +266,7 @@ def withdraw_rows() -> list[Case]:
 
 def claim_rows() -> list[Case]:
     first, second = later(ZERO, 2, 300), later(ZERO, 3, 450)
-    claimed = replace(ONE_WAY, half0=first, withdrawn1=300)
+    claimed = ONE_WAY._replace(half0=first, withdrawn1=300)
     closing = at_deadline(ONE_WAY, NOW + 1)
 
     def claim(row: ChannelRow, half0: Half, half1: Half = ZERO) -> ops.Claim:
@@ -276,7 +276,7 @@ def claim_rows() -> list[Case]:
         "what was received": (ONE_WAY, claim(ONE_WAY, first)),
         "what came since": (claimed, claim(claimed, second)),
         "the same once more": (claimed, claim(claimed, first)),
-        "an older state": (replace(claimed, half0=second, withdrawn1=450), claim(claimed, first)),
+        "an older state": (claimed._replace(half0=second, withdrawn1=450), claim(claimed, first)),
         "more than the pot": (ONE_WAY, claim(ONE_WAY, later(ZERO, 2, 5000))),
         "nothing was paid": (ONE_WAY, claim(ONE_WAY, ZERO)),
         "a state in which party 1 paid": (ONE_WAY, claim(ONE_WAY, first, later(ZERO, 1, 40))),
@@ -284,7 +284,7 @@ def claim_rows() -> list[Case]:
         "a lower total under a higher n": (claimed, claim(claimed, later(ZERO, 3, 200))),
         "at the deadline": (at_deadline(ONE_WAY, NOW), claim(ONE_WAY, first)),
         "on a two_way channel": (TWO_WAY, claim(TWO_WAY, first)),
-        "when settled": (replace(ONE_WAY, status=ops.SETTLED), claim(ONE_WAY, first)),
+        "when settled": (ONE_WAY._replace(status=ops.SETTLED), claim(ONE_WAY, first)),
         "a state of another channel": (ONE_WAY, ops.Claim(ONE_WAY.channel_id, state(TWO_WAY, first))),
         "L not zero": (ONE_WAY, claim(ONE_WAY, first._replace(locked=1))),
         "a total below n": (ONE_WAY, claim(ONE_WAY, first._replace(total=1))),
@@ -301,7 +301,7 @@ def claim_rows() -> list[Case]:
 
 
 def final_rows() -> list[Case]:
-    shown_before = replace(TWO_WAY, half0=later(ZERO, 5, 400))
+    shown_before = TWO_WAY._replace(half0=later(ZERO, 5, 400))
     good = final(TWO_WAY, HALF0, HALF1)
     over = later(ZERO, 5, 4000)
     rows = {
@@ -360,7 +360,7 @@ def close_rows() -> list[Case]:
         "one_way, by party 1 while closing": (KEY1, at_deadline(ONE_WAY, NOW + 1), (one_way,), "L-41"),
         "one_way, by party 1 with a state that shows nothing new": (
             KEY1,
-            replace(ONE_WAY, half0=first),
+            ONE_WAY._replace(half0=first),
             (one_way,),
             "L-41",
         ),
@@ -390,7 +390,7 @@ def close_rows() -> list[Case]:
 
 
 def respond_rows() -> list[Case]:
-    held = replace(CLOSING, half0=later(ZERO, 2, 300))
+    held = CLOSING._replace(half0=later(ZERO, 2, 300))
     newer, older = state(TWO_WAY, later(ZERO, 3, 450)), state(TWO_WAY, later(ZERO, 1, 100, "older"))
     same_n = state(TWO_WAY, later(ZERO, 2, 310, "other history"))
     lower_t = state(TWO_WAY, later(ZERO, 4, 290))
@@ -418,17 +418,17 @@ def respond_rows() -> list[Case]:
 
 
 def settle_rows() -> list[Case]:
-    due = replace(at_deadline(TWO_WAY, NOW), half0=HALF0, half1=HALF1, withdrawn1=100)
+    due = at_deadline(TWO_WAY, NOW)._replace(half0=HALF0, half1=HALF1, withdrawn1=100)
     rows = {
         "at the deadline": due,
-        "after it": replace(due, deadline=NOW - 1000),
+        "after it": due._replace(deadline=NOW - 1000),
         "on the zero state": at_deadline(TWO_WAY, NOW),
-        "all to party 0": replace(due, half0=ZERO, half1=later(ZERO, 1, 5000)),
-        "all to party 1": replace(due, half0=later(ZERO, 1, 5000), half1=ZERO),
-        "an empty channel": replace(due, withdrawn0=1000, withdrawn1=200),
-        "accounts in the other order": replace(due, account0=OWNER1, account1=OWNER0),
-        "one account for both": replace(due, account1=OWNER0),
-        "a second before the deadline": replace(due, deadline=NOW + 1),
+        "all to party 0": due._replace(half0=ZERO, half1=later(ZERO, 1, 5000)),
+        "all to party 1": due._replace(half0=later(ZERO, 1, 5000), half1=ZERO),
+        "an empty channel": due._replace(withdrawn0=1000, withdrawn1=200),
+        "accounts in the other order": due._replace(account0=OWNER1, account1=OWNER0),
+        "one account for both": due._replace(account1=OWNER0),
+        "a second before the deadline": due._replace(deadline=NOW + 1),
         "while open": TWO_WAY,
         "when settled": SETTLED,
     }
