@@ -13,8 +13,10 @@ from channelpay.ledger.books import Holder, Kind, Line
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.ledger.requests import advance, execute, settle_due
 from channelpay.ledger.views import events
+from channelpay.limits import MAX_PAGE
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CLOSING, SETTLED
+from channelpay.store import ledger_batch
 from channelpay.store.ledger import LedgerStore, open_books
 from channelpay.store.ledger_schema import SCHEMA
 from channelpay.store.sqlite import Database, Schema, open_database, open_reader
@@ -271,6 +273,7 @@ def test_no_statement_looks_through_a_table_that_grows(world, monkeypatch):
             return original(self, sql, *rest)
 
         monkeypatch.setattr(Database, name, watched)
+    world.store.batch.forget()  # what it knows it need not read
     channel = world.open()
     world.ask(KEY0, ops.Close(channel, (state(channel, half(3, 30), half(1, 4)),)))
     world.now += WINDOW_S
@@ -287,6 +290,38 @@ def test_no_statement_looks_through_a_table_that_grows(world, monkeypatch):
         assert scans == [], sql
         # The two halves of a page of channels are cut off before they are merged: see the next test.
         assert "UNION ALL" in sql or not [step for step in plan if "TEMP B-TREE" in step], sql
+
+
+def test_what_a_batch_remembers_is_bounded(world, monkeypatch):
+    monkeypatch.setattr(ledger_batch, "_ROWS_KEPT", 10)
+    batch = world.store.batch
+    for nonce in range(1, 30):
+        world.open(nonce, deposit=5)
+        assert len(batch._held) + len(batch._found) <= 10
+    assert audit(world.store.books).balanced
+
+
+def test_expired_answers_are_dropped_in_steps(world, monkeypatch):
+    monkeypatch.setattr(ledger_batch, "_EXPIRED_AT_ONCE", 4)
+    kept = lambda: world.store._reading.row("SELECT COUNT(*) FROM outcome")[0]  # noqa: E731
+    while kept() < 10:
+        world.ask(ALICE, ops.Transfer(USD, BOB.public, 1))
+    steps = []
+    while kept():
+        world.now += 61
+        world.store.commit(lambda books: advance(world.ledger, books, world.now))
+        steps.append(kept())
+    assert steps == [6, 2, 0]
+
+
+def test_disputes_that_end_together_are_settled_in_few_transactions(world):
+    count = 2 * MAX_PAGE + 1
+    for nonce in range(1, count + 1):
+        world.ask(KEY0, ops.Close(world.open(nonce, deposit=5), ()))
+    world.now += WINDOW_S
+    settled = [world.store.commit(lambda books: settle_due(world.ledger, books, world.now))[0] for _ in range(4)]
+    assert settled == [MAX_PAGE, MAX_PAGE, 1, 0]
+    assert audit(world.store.books).settled_channels == count
 
 
 def test_a_page_of_channels_costs_the_same_however_many_there_are(world):

@@ -67,8 +67,10 @@ class LedgerStore:
                 result = work(self.batch)
                 self.batch.flush()
                 touched = frozenset(self.batch.touched)
-        finally:
+        except BaseException:
             self.batch.forget()
+            raise
+        self.batch.committed()
         self.commits += 1
         return result, touched
 

@@ -23,6 +23,9 @@ from channelpay.store.ledger_books import (
 )
 from channelpay.store.sqlite import Database, Row
 
+_ROWS_KEPT: Final = 20_000
+"""Accounts and channels remembered from one transaction to the next: about 20 MiB."""
+
 _EXPIRED_AT_ONCE: Final = 10_000
 """Outcomes dropped in one transaction at most: after a long rest there may be an hour's of them."""
 
@@ -55,14 +58,14 @@ _ABSENT: Final = object()
 class BatchBooks(SqlReadBooks):
     """`ledger.books.Books` on the one connection that writes. Changes show here at once.
 
-    They reach the file's tables by `flush`, and the disk when `transaction`, which `begin` enters, is left. `forget`
-    drops what was gathered; whoever leaves the transaction calls it afterwards.
+    They reach the file's tables by `flush`, and the disk when `transaction`, which `begin` enters, is left; whoever
+    leaves it then calls `committed` or `forget`. As nobody else writes the file, what was read stays true.
     """
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.touched: set[bytes] = set()
-        """Accounts that lines appended since the last `forget` concern."""
+        """Accounts that lines of this transaction concern."""
         self.transaction = ExitStack()
         """Leaving it commits, or by an exception undoes, what has begun."""
         self._begun = False
@@ -75,8 +78,16 @@ class BatchBooks(SqlReadBooks):
             self.transaction.enter_context(self._db.transaction())
             self._begun = True
 
+    def committed(self) -> None:
+        """The transaction is on disk: be ready for the next one."""
+        self.touched.clear()
+        self._begun = False
+        if len(self._held) + len(self._found) > _ROWS_KEPT:
+            self._held.clear()
+            self._found.clear()
+
     def forget(self) -> None:
-        """Be as the file is."""
+        """The transaction was undone: know nothing but the file."""
         self.touched.clear()
         self._begun = False
         self._ledger: dict[str, int] = {}  # clock and number, once they were read or set
