@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import trio
 
@@ -16,7 +17,7 @@ from channelpay.ledger.outcomes import LedgerRefused
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from simulation.model import ChannelAccount
-from simulation.process import LIFE, START, NodeProcess
+from simulation.process import LIFE, START, NodeProcess, connect
 from simulation.tamper import KINDS, Tamper
 from simulation.tap import Channel
 from simulation.world import LEDGER_PLACE, World, ledger_keys
@@ -87,7 +88,11 @@ class Cheater:
 
     async def _submit(self, key: SigningKey, operation: ops.Operation) -> None:
         LIFE.set(Outsider())  # type: ignore[arg-type]
-        OUTSIDE.set(Outside(entropy=self.rng.randbytes, time=lambda: START + trio.current_time()))
+        OUTSIDE.set(
+            Outside(
+                self.rng.randbytes, lambda: START + trio.current_time(), connect=partial(connect, self.world.network)
+            )
+        )
         address = Address(LEDGER_PREFIX, ledger_keys().identity.public, *LEDGER_PLACE)
         for _ in range(_TRIES):
             try:

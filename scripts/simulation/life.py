@@ -19,7 +19,7 @@ from simulation.cheat import Cheater
 from simulation.crashes import Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
-from simulation.process import cut_in_network, watch_commits
+from simulation.process import watch_commits
 from simulation.workload import Owner
 from simulation.world import World, fast_disk
 
@@ -42,25 +42,19 @@ class Outcome:
     tail: list[str] = field(default_factory=list)
 
 
-_CURRENT: list[World] = []
-
-
 def live(seed: int, payments: int, *, verbose: bool = False, survey: Counter[str] | None = None) -> Outcome:
     """Live one seed in this thread; nothing outside it decides anything."""
     watch_commits()
-    cut_in_network(lambda: _CURRENT[-1].network)
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
     trio._core._run._r = random.Random(seed)  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(dir=fast_disk(), prefix="simulation") as directory:
         world = World(seed, Path(directory))
         if verbose:
             world.tail = []
-        _CURRENT.append(world)
         try:
             watch = Watch(survey)
             return trio.run(_Story(world, payments).run, clock=MockClock(autojump_threshold=0), instruments=[watch])
         finally:
-            _CURRENT.pop()
             for process in world.processes:
                 process.remove()
 

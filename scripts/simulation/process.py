@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from channelpay.daemon import accepting, dialling, embedded
+from channelpay.daemon import accepting, embedded
 from channelpay.daemon.api import Api
 from channelpay.daemon.ledger_server import serve_ledger
 from channelpay.daemon.outside import OUTSIDE, Outside
-from channelpay.daemon.secure import LinkClosed, Secure
+from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import StoreFailed
 from channelpay.home import Home
 from channelpay.home.config import NodeConfig
@@ -131,10 +131,15 @@ class Process:
             entropy=self.rng.randbytes,
             time=lambda: START + trio.current_time(),
             listen=listen,
+            connect=self._connect,
+            accept=_accept,
             in_thread=in_thread,
             vfs=VFS_NAME,
             control=_no_control,
         )
+
+    async def _connect(self, host: str, port: int, deadline: float) -> tuple[Any, bytes]:
+        return await connect(self.world.network, host, port, deadline)
 
     async def live(self, armed: Armed | None = None) -> Life:
         """Run until killed, failed or stopped; what this life came to."""
@@ -228,6 +233,28 @@ class _Home(Home):
         self._keyring = keys
 
 
+async def connect(network: Network, host: str, port: int, deadline: float) -> tuple[Any, bytes]:
+    """A stream of the present life's on the simulated network, which stands in the place of TCP and TLS."""
+    life = LIFE.get()
+    assert life is not None
+    try:
+        with trio.fail_at(deadline):
+            return await network.connect(life, host, port), BINDING
+    except OSError as error:
+        raise LinkClosed(f"cannot connect to {host} port {port}: {error}") from error
+    except trio.TooSlowError:
+        raise LinkClosed(f"cannot connect to {host} port {port}: no answer in time") from None
+
+
+def _no_certificate() -> Any:
+    return None
+
+
+async def _accept(transport: Any, deadline: float) -> tuple[Any, bytes]:
+    await trio.lowlevel.checkpoint()
+    return transport, BINDING
+
+
 @asynccontextmanager
 async def _no_control(path: Path) -> AsyncIterator[_Deaf]:
     """In place of the owner's socket: owners call the Api behind it."""
@@ -257,7 +284,8 @@ def is_excused(process: Process, error: BaseException) -> bool:
 
 
 def watch_commits() -> None:
-    """Have every commit of a production store pass its life's crash points."""
+    """Have every commit of a production store pass its life's crash points; nobody looks at certificates."""
+    accepting.fresh_certificate = _no_certificate
     for store in (NodeStore, LedgerStore):
         original = store.commit
         if not hasattr(original, "watched"):
@@ -277,26 +305,3 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
 
     commit.watched = True  # type: ignore[attr-defined]
     return commit
-
-
-def cut_in_network(network: Callable[[], Network]) -> None:
-    """Have links that are dialled and accepted run on the simulated network, above TLS."""
-
-    async def connect(host: str, port: int, deadline: float) -> Secure:
-        life = LIFE.get()
-        assert life is not None
-        try:
-            with trio.fail_at(deadline):
-                return Secure(await network().connect(life, host, port), BINDING)
-        except OSError as error:
-            raise LinkClosed(f"cannot connect to {host} port {port}: {error}") from error
-        except trio.TooSlowError:
-            raise LinkClosed(f"cannot connect to {host} port {port}: no answer in time") from None
-
-    async def accept(transport: Any, certificate: object, deadline: float) -> Secure:
-        await trio.lowlevel.checkpoint()
-        return Secure(transport, BINDING)
-
-    dialling.connect = connect  # type: ignore[assignment]
-    accepting.fresh_certificate = lambda: None  # type: ignore[assignment,return-value]
-    accepting.accept = accept  # type: ignore[assignment]

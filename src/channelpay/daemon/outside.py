@@ -1,4 +1,4 @@
-"""What a daemon takes from outside its program: entropy, the time of day, threads, listeners, files. One door for all.
+"""What a daemon takes from outside its program: entropy, time of day, threads, connections, files. One door for all.
 
 A daemon runs in a context (PEP 567), and all of its tasks inherit it. A simulation sets `OUTSIDE` there, so that
 several daemons in one thread have a world of their own each, and a seed decides everything that happens to them.
@@ -23,6 +23,12 @@ _T = TypeVar("_T")
 Listen = Callable[[int, str], Awaitable[list[Any]]]
 """(port, host) to listeners there; raises OSError."""
 
+Connect = Callable[[str, int, float], Awaitable[tuple[Any, bytes]]]
+"""(host, port, deadline) to (stream, channel binding)."""
+
+Accept = Callable[[Any, float], Awaitable[tuple[Any, bytes]]]
+"""(transport, deadline) to (stream, channel binding)."""
+
 
 async def _listen(port: int, host: str) -> list[Any]:
     return list(await trio.open_tcp_listeners(port, host=host))
@@ -40,6 +46,10 @@ class Outside:
     time: Callable[[], float] = time.time
     """Seconds since 1970 by the wall."""
     listen: Listen = _listen
+    connect: Connect | None = None
+    """Makes secure streams to others; None: TLS over TCP. See `secure.connect`."""
+    accept: Accept | None = None
+    """Makes secure streams of accepted transports; None: TLS. See `secure.accept`."""
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = _in_thread
     """Do what blocks while the other tasks go on."""
     vfs: str | None = None
