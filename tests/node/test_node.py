@@ -8,6 +8,7 @@ from channelpay.errors import LocalError, Reason
 from channelpay.limits import CLAIM_WAIT_S
 from channelpay.messages import ledger as ops
 from channelpay.messages.peer import TopupHint
+from channelpay.node.views import stalled
 from node_world import Phase, open_pair
 
 
@@ -211,8 +212,10 @@ def test_a_store_known_to_be_restored_waits_before_it_pays(tmp_path):
     with pytest.raises(LocalError) as refused:
         a.pay(1)
     assert refused.value.reason is Reason.STALLED
+    assert "payments wait 120 minutes more" in stalled(a.node, a.channel(), world.clock)
     a.crash()
     a.restart()
+    assert "payments wait (agreements" in stalled(a.node, a.channel(), world.clock)  # the ledger's time is unknown
     world.connect(a, b)
     world.pass_time(2 * 3600 - 60, step=3)
     with pytest.raises(LocalError):

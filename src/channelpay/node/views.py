@@ -58,10 +58,16 @@ def stalled(node: Node, c: Channel, clock: float) -> str:
     if not c.resolved:
         return "this node's store was rolled back; the records are being recalled from the peer"
     if node.ledger.restored_until:
-        return "the store was restored: payments wait until agreements that it may have forgotten have expired"
+        return f"the store was restored or is new: payments wait {_wait(node, clock)}(agreements may be forgotten)"
     if node.ledger.is_stale(c.setup.terms.window_s, clock):
         return "the ledger has not been heard of for a quarter of the dispute window"
     return "" if c.connected else "the peer is not connected"
+
+
+def _wait(node: Node, clock: float) -> str:
+    """How long a restored store still waits, in words that a blank follows; nothing before the ledger was read."""
+    left_s = node.ledger.restored_until - node.ledger.time_now(clock)
+    return f"{left_s // 60 + 1} minutes more " if 0 < left_s < node.ledger.restored_until else ""
 
 
 def money(node: Node, c: Channel, units: int) -> str:
