@@ -683,6 +683,8 @@ class Node:
             return
         if closing.may_be_old(c) and c.reestablished and self._clock < c.started_at + CLAIM_WAIT_S:
             return  # a claim may go that would have to wait in a channel that was just loaded (spec X-11)
+        if any(channel_id == c.channel_id for channel_id, _ in self._ready.persist.channels):
+            return  # it is not in the store yet
         self.roster.drop(channel)
 
     def _set_timer(self, channel: Channel) -> None:
