@@ -129,7 +129,9 @@ def init(
     tell_new_home(words, new, show_words)
     if not new and not shared().json:
         click.echo("\n'channelpay backup restore' puts a backup back. Without one, the node finds the channels of")
-        click.echo("these words on the ledger when it runs; 'channelpay channel list' shows those that wait for their peer.")
+        click.echo(
+            "these words on the ledger when it runs; 'channelpay channel list' shows those that wait for their peer."
+        )
 
 
 def identity_facts(options: Shared, keys: Keyring) -> dict[str, str | None]:
