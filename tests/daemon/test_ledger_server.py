@@ -189,6 +189,30 @@ async def test_more_requests_than_may_be_under_way_wait_and_are_all_answered(sto
         assert {answer.outcome for answer in answers if isinstance(answer, Response)} == {0}
 
 
+async def test_a_subscriber_has_no_more_questions_waiting_than_requests_may_be_under_way(store, monkeypatch):
+    """They wait for the events before them, of which there may be many."""
+    monkeypatch.setattr(ledger_server, "MAX_REQUESTS_IN_FLIGHT", 4)
+    waiting: list[int] = []
+    next_page = LedgerServer._next
+
+    def watched(self, client, account, after):
+        waiting.append(len(client.infos))
+        return next_page(self, client, account, after)
+
+    monkeypatch.setattr(LedgerServer, "_next", watched)
+    count = 50
+    world = World()
+    async with running(store) as ledger, ledger.connect(ALICE) as client:
+        await _money(client)
+        async with dial(HOST, ledger.address.port, ALICE, LEDGER.public, Role.LEDGER_CLIENT) as link:
+            link.send(world.request(ALICE, ops.Subscribe(0)).to_frame())
+            link.send(b"".join(world.request(ALICE, ops.Info()).to_frame() for _ in range(count)))
+            answers: list[Any] = []
+            while len(answers) < 1 + count:
+                answers += [message for message in await link.receive() if isinstance(message, Response)]
+    assert 1 < max(waiting) <= 4
+
+
 async def test_a_reading_does_not_wait_for_a_commit(store):
     """The commit is held by the test until the reading has been answered."""
     reached, release = trio.Event(), trio.Event()

@@ -75,9 +75,10 @@ class _Client:
     def asked(self) -> None:
         self._under_way += 1
 
-    def answer(self, responses: Sequence[Response]) -> None:
-        self._under_way -= len(responses)
-        self.link.send(b"".join(response.to_frame() for response in responses))
+    def tell(self, messages: Sequence[Event | Response]) -> None:
+        """Send events, and answers to requests that were `asked`."""
+        self._under_way -= sum(isinstance(message, Response) for message in messages)
+        self.link.send(b"".join(message.to_frame() for message in messages))
         self._room.set()
 
     async def wait_for_room(self) -> None:
@@ -143,6 +144,7 @@ class LedgerServer:
         elif isinstance(admitted.operation, Subscribe):
             self._subscribe(client, admitted, admitted.operation.after, nursery)
         elif isinstance(admitted.operation, Info) and client.subscribed:
+            client.asked()
             client.infos.append(admitted)
             client.looking.set()
         else:
@@ -177,7 +179,7 @@ class LedgerServer:
             while True:
                 client.looking = trio.Event()  # in place before the journal is read: nothing committed since is missed
                 while page := self._next(client, account, after):
-                    client.link.send(b"".join(message.to_frame() for message in page))
+                    client.tell(page)
                     after = max([after, *(message.number for message in page if isinstance(message, Event))])
                     await client.wait_read()
                 await client.looking.wait()
@@ -218,7 +220,7 @@ class LedgerServer:
         answers = await self._execute(batch, self._clock())
         _, concerned = await in_thread(partial(self._store.commit, _as_gathered))
         for client, responses in answers.items():  # spec L-9: durable before answered
-            client.answer(responses)
+            client.tell(responses)
         for account in concerned & self._news.keys():
             for client in self._news[account]:
                 client.looking.set()
