@@ -47,8 +47,14 @@ class Life:
         self.ready = trio.Event()
         self.exited = trio.Event()
         self.stop = trio.Event()
+        self.failure: StoreFailed | None = None  # met by a call of its owner's
         self.why = ""  # what it ended with, if it ended by itself
         self.scope = trio.CancelScope()
+
+    def fail(self, failure: StoreFailed) -> None:
+        """A call of its owner's has met a store that failed: as a task of the owner's socket would, it ends the node."""
+        self.failure = failure
+        self.stop.set()
 
     def enter(self) -> None:
         """The present task acts for this life from now on: it has its entropy and its clock, and may crash with it."""
@@ -198,6 +204,8 @@ class NodeProcess(Process):
             if not life.dead:
                 self.world.node_started(self, api)
             await life.stop.wait()
+            if life.failure is not None:
+                raise life.failure
 
 
 class LedgerProcess(Process):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgpack
 import trio
 
 from channelpay.daemon.api import Api
-from channelpay.errors import LocalError, Reason
+from channelpay.errors import LocalError, Reason, StoreFailed
 from channelpay.messages import control
 from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
 from simulation.model import NO_ID, ChannelAccount, Payment, State, Wish
@@ -71,6 +71,9 @@ class Owner:
                 answer = await api.call(method)
             except LocalError as error:
                 answer = error
+            except StoreFailed as failure:
+                life.fail(failure)
+                await trio.sleep_forever()  # until it has ended
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -158,11 +161,19 @@ class Owner:
     async def ask(self, channel: ChannelAccount, payments: list[Payment], together: bool = False) -> None:
         """Hand payments to the node; their answers come later."""
         async with trio.open_nursery() as nursery:  # a task of its own, which acts for the daemon
-            nursery.start_soon(self._ask, channel, payments, together)
+            nursery.start_soon(self._failing, self._ask, channel, payments, together)
 
-    async def _ask(self, channel: ChannelAccount, payments: list[Payment], together: bool) -> None:
-        life, api = await self.api()
-        if life.dead:
+    async def _failing(self, what: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Do it; a store that fails meanwhile ends the node."""
+        life, _ = await self.api()
+        try:
+            await what(life, *arguments)
+        except StoreFailed as failure:
+            life.fail(failure)
+
+    async def _ask(self, life: Life, channel: ChannelAccount, payments: list[Payment], together: bool) -> None:
+        api = life.api
+        if life.dead or api is None:
             return
         life.enter()
         self._calls += len(payments) + 1
@@ -336,10 +347,12 @@ class Owner:
             return
         payment = self.rng.choice(mine)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ask_twisted, channel, payment)
+            nursery.start_soon(self._failing, self._ask_twisted, channel, payment)
 
-    async def _ask_twisted(self, channel: ChannelAccount, payment: Payment) -> None:
-        life, api = await self.api()
+    async def _ask_twisted(self, life: Life, channel: ChannelAccount, payment: Payment) -> None:
+        api = life.api
+        if life.dead or api is None:
+            return
         life.enter()
         twisted = Payment(self.name, channel.channel_id, payment.payment_id, payment.amount + 1)
 
