@@ -168,6 +168,8 @@ def test_a_guest_that_opened_a_channel_is_not_shown_out() -> None:
         guests.enter(visitor(name, left, name.encode()))
     known.add(b"a")
     assert guests.enter(visitor("c", left, b"c"))
+    assert left == [], "a is no guest any more: there was room"
+    assert guests.enter(visitor("d", left, b"d"))
     assert left == ["b"]
 
 

@@ -155,7 +155,7 @@ class Guests:
         if self._count(visitor.address) >= self._most_of_address:
             return False
         if len(self._guests) >= self._most:
-            self._show_oldest_out()
+            self._take_oldest_out()
         self._guests[visitor] = None
         self._of_address.setdefault(visitor.address, set()).add(visitor)
         return True
@@ -178,10 +178,9 @@ class Guests:
                 self.leave(visitor)
         return len(self._of_address.get(address, ()))
 
-    def _show_oldest_out(self) -> None:
-        while self._guests:
-            oldest = next(iter(self._guests))
-            self.leave(oldest)
-            if not self._known(oldest.peer_id):
-                oldest.show_out()
-                return
+    def _take_oldest_out(self) -> None:
+        """Make room for one: the oldest leaves, or has a channel by now and is none of the guests any more."""
+        oldest = next(iter(self._guests))
+        self.leave(oldest)
+        if not self._known(oldest.peer_id):
+            oldest.show_out()
