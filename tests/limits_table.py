@@ -52,6 +52,11 @@ DRIVEN_BY = {
     "RECEIPT_DELAY_S": "test_limits_driven.py::test_a_receipt_waits_for_a_commit_so_long",
     "DUPLICATE_WINDOW_BATCHES": "test_limits_driven.py::test_a_batch_is_recognised_among_the_newest",
     "REMEMBERED_IDS": "store/test_node_store.py::test_ids_are_found_beyond_what_is_remembered",
+    "MAX_EARLY_REESTABLISH":
+        "node/test_recovery.py::test_what_comes_too_early_is_bounded_and_answered_when_nothing_is_found",
+    "RECOVERY_KEY_GAP": "node/test_recovery.py::test_keys_are_looked_for_as_far_as_the_gap",
+    "MAX_QUEUED_ITEMS": "daemon/test_backpressure.py::test_a_payee_that_stands_still_makes_pay_wait",
+    "MAX_UNACKED_BATCHES": "daemon/test_backpressure.py::test_a_payee_that_stands_still_makes_pay_wait",
     "MAX_SEARCHED_BATCHES": "test_limits_driven.py::test_batches_that_are_searched_for_ids",
     "MIN_KEEP_S": "test_limits_driven.py::test_bounds_of_the_configuration",
     "MAX_KEEP_S": "test_limits_driven.py::test_bounds_of_the_configuration",
