@@ -52,7 +52,7 @@ class Life:
         self.scope = trio.CancelScope()
 
     def fail(self, failure: StoreFailed) -> None:
-        """A call of its owner's has met a store that failed: as a task of the owner's socket would, it ends the node."""
+        """A call of its owner's has met a store that failed: it ends the node, as the owner's socket would."""
         self.failure = failure
         self.stop.set()
 

@@ -256,3 +256,15 @@ def test_a_failing_fsync_stops_the_database(path, disk):
     with pytest.raises(StoreFailed, match="reading or writing failed"), database.transaction():
         database.run("INSERT INTO coin VALUES (3)")
     database.close()
+
+
+def test_a_store_that_is_refused_is_refused_by_name_even_if_its_disk_fails_too(path, disk, tmp_path):
+    database = open_database(path, SCHEMA, create=_fill, vfs="failing")
+    database.run("PRAGMA user_version = 99")
+    copy = tmp_path / "copy.db"
+    for end in ("", "-wal"):  # as a crash leaves them: the last close has not moved the log into the file
+        copy.with_name(copy.name + end).write_bytes(path.with_name(path.name + end).read_bytes())
+    database.close()
+    disk.broken = True
+    with pytest.raises(StoreFailed, match="schema version 99"):
+        open_database(copy, SCHEMA, vfs="failing")

@@ -215,7 +215,7 @@ def open_database(
         if create is not None:
             _touch(path)
         connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
-        undo.callback(connection.close)
+        undo.callback(_close_quietly, connection)
         database = Database(path, connection, lock)
         _prepare(database, schema, create)
         undo.pop_all()
@@ -225,6 +225,12 @@ def open_database(
 def being_restored(path: Path) -> Path:
     """The copy of a backup that takes the place of `path` when it is ready; while it is there, no new file is made."""
     return path.with_name(path.name + ".restoring")
+
+
+def _close_quietly(connection: apsw.Connection) -> None:
+    """Why the file cannot be opened is known already; that its last close failed too says nothing more."""
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _touch(path: Path) -> None:
