@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from channelpay.amounts import check_code
-from channelpay.crypto import check_public_key, verify
-from channelpay.errors import AmountError, BadSignature, ErrorCode, KeyRefused, RemoteError
+from channelpay.errors import AmountError
 from channelpay.ledger.books import NOBODY, AssetRow, Books, ChannelRow, Holder, Kind, Line, Rules
+from channelpay.ledger.checks import check_keys, half_of, refuse_unless, verify_both, verify_consent
 from channelpay.ledger.disputes import extended_deadline, join, share_of_party1
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.ledger.views import asset_view, view_of
@@ -40,8 +40,6 @@ from channelpay.statements import (
     FLAG_ONE_WAY,
     FLAG_TWO_WAY,
     ChannelTerms,
-    Half,
-    accepted_bytes,
     asset_id,
     final_bytes,
     state_bytes,
@@ -57,44 +55,6 @@ class Leg(NamedTuple):
     counterpart: bytes
 
 
-def _refuse_unless(condition: bool, outcome: Outcome, text: str = "") -> None:
-    if not condition:
-        raise LedgerRefused(outcome, text)
-
-
-def _check_keys(*keys: bytes) -> None:
-    for key in keys:
-        try:
-            check_public_key(key)
-        except KeyRefused as error:
-            raise LedgerRefused(Outcome.KEY_REFUSED, f"{key.hex()}: {error}") from None
-
-
-def _verify_both(row: ChannelRow | OpenChannel, signatures: tuple[bytes, bytes], message: bytes, bad: Outcome) -> None:
-    """A statement counts with both signatures only (spec L-38)."""
-    for party, (key, signature) in enumerate(zip((row.key0, row.key1), signatures, strict=True)):
-        try:
-            verify(key, signature, message)
-        except BadSignature:
-            raise LedgerRefused(bad, f"party {party}'s signature does not verify") from None
-
-
-def _verify_consent(op: OpenChannel, channel_id: bytes) -> None:
-    try:
-        _verify_both(op, (op.accepted0, op.accepted1), accepted_bytes(channel_id), Outcome.BAD_CONSENT_SIGNATURE)
-    except (KeyRefused, LedgerRefused):
-        _check_keys(op.key0, op.key1)  # an unsound key comes first (spec L-10)
-        raise
-
-
-def _half(data: bytes) -> Half:
-    try:
-        return Half.unpack(data)
-    except RemoteError as error:  # spec L-38: reserved fields and contradictions are refused by name
-        reserved = error.code is ErrorCode.RESERVED_FIELD
-        raise LedgerRefused(Outcome.RESERVED_FIELD if reserved else Outcome.UNSOUND_HALF, error.text) from None
-
-
 class Book:
     """The books of the ledger `ledger_id`, open for one moment `now` of its clock.
 
@@ -106,21 +66,28 @@ class Book:
         self._rules = rules
         self._ledger_id = ledger_id
         self._now = now
+        self._entered: tuple[ChannelRow, bytes] | None = None  # the newest entry's channel, and its packed view
+
+    def packed_view(self, row: ChannelRow) -> bytes:
+        """The packed ChannelView of a row that an operation has just returned."""
+        if self._entered is not None and self._entered[0] is row:
+            return self._entered[1]
+        return view_of(row, self._books.number(), self._now).encode()
 
     # --- Assets and accounts ---------------------------------------------------------------
 
     def create_asset(self, key: bytes, op: CreateAsset) -> AssetRow:
         """Register an asset with any issuer; the operator only (spec L-17)."""
-        _refuse_unless(key == self._rules.operator, Outcome.NOT_OPERATOR)
+        refuse_unless(key == self._rules.operator, Outcome.NOT_OPERATOR)
         try:
             check_code(op.code)
         except AmountError as error:
             raise LedgerRefused(Outcome.ASSET_REFUSED, str(error)) from None
-        _refuse_unless(op.scale <= MAX_ASSET_SCALE, Outcome.ASSET_REFUSED, f"a scale is 0 .. {MAX_ASSET_SCALE}")
+        refuse_unless(op.scale <= MAX_ASSET_SCALE, Outcome.ASSET_REFUSED, f"a scale is 0 .. {MAX_ASSET_SCALE}")
         existing = self._books.assets()
-        _refuse_unless(all(row.code != op.code for row in existing), Outcome.ASSET_CODE_TAKEN)
-        _refuse_unless(len(existing) < MAX_PAGE, Outcome.TOO_MANY_ASSETS)
-        _check_keys(op.issuer)
+        refuse_unless(all(row.code != op.code for row in existing), Outcome.ASSET_CODE_TAKEN)
+        refuse_unless(len(existing) < MAX_PAGE, Outcome.TOO_MANY_ASSETS)
+        check_keys(op.issuer)
         row = AssetRow(asset_id(self._ledger_id, op.issuer, op.scale, op.code), op.code, op.scale, op.issuer)
         self._books.put_asset(row)
         self._enter(Kind.ASSET, row, (), asset_body=asset_view(row).encode())
@@ -129,24 +96,24 @@ class Book:
     def issue(self, key: bytes, op: Issue) -> None:
         """New money into an account; the asset's issuer only (spec L-18)."""
         asset = self._asset(op.asset_id)
-        _refuse_unless(key == asset.issuer, Outcome.NOT_ISSUER)
-        _refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
-        _check_keys(op.account)
-        _refuse_unless(asset.issued + op.units <= MAX_UNITS, Outcome.OVERFLOW)
+        refuse_unless(key == asset.issuer, Outcome.NOT_ISSUER)
+        refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
+        check_keys(op.account)
+        refuse_unless(asset.issued + op.units <= MAX_UNITS, Outcome.OVERFLOW)
         self._enter(Kind.ISSUE, asset, (Leg(op.account, op.units, asset.owner),))
 
     def redeem(self, key: bytes, op: Redeem) -> None:
         """Money of the requesting account leaves the ledger (spec L-18)."""
         asset = self._asset(op.asset_id)
-        _refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
+        refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
         self._check_funds(key, op.asset_id, op.units)
         self._enter(Kind.REDEEM, asset, (Leg(key, -op.units, asset.owner),))
 
     def transfer(self, key: bytes, op: Transfer) -> None:
         """From the requesting account to another (spec L-18)."""
         asset = self._asset(op.asset_id)
-        _refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
-        _check_keys(op.account)
+        refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
+        check_keys(op.account)
         self._check_funds(key, op.asset_id, op.units)
         legs = (Leg(key, -op.units, op.account), Leg(op.account, op.units, key))
         self._enter(Kind.TRANSFER, asset, legs)
@@ -156,14 +123,14 @@ class Book:
     def open_channel(self, key: bytes, op: OpenChannel) -> ChannelRow:
         """Open a channel with the requesting account's money and both parties' consent (spec L-30)."""
         self._asset(op.asset_id)
-        _refuse_unless(key == op.account0, Outcome.NOT_PAYER)
+        refuse_unless(key == op.account0, Outcome.NOT_PAYER)
         channel_id = ChannelTerms(
             self._ledger_id, op.asset_id, op.key0, op.key1, op.account0, op.account1, op.open_nonce,
             op.flags, op.window_s, op.max_batch,
         ).channel_id()  # fmt: skip
-        _refuse_unless(self._books.channel(channel_id) is None, Outcome.ALREADY_OPEN, channel_id.hex())
+        refuse_unless(self._books.channel(channel_id) is None, Outcome.ALREADY_OPEN, channel_id.hex())
         self._check_terms(op)
-        _verify_consent(op, channel_id)
+        verify_consent(op, channel_id)
         self._check_funds(key, op.asset_id, op.deposit)
         number = self._books.number() + 2  # the account's line comes first
         row = ChannelRow(
@@ -175,10 +142,10 @@ class Book:
 
     def topup(self, key: bytes, op: Topup) -> ChannelRow:
         """Raise a party's deposit with the requesting account's money (spec L-31)."""
-        _refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
+        refuse_unless(op.units > 0, Outcome.ZERO_AMOUNT)
         row = self._live(op.channel_id)
         self._check_funds(key, row.asset_id, op.units)
-        _refuse_unless(row.deposit0 + row.deposit1 + op.units <= MAX_UNITS, Outcome.OVERFLOW)
+        refuse_unless(row.deposit0 + row.deposit1 + op.units <= MAX_UNITS, Outcome.OVERFLOW)
         if op.party == 0:
             new = row._replace(deposit0=row.deposit0 + op.units)
         else:
@@ -188,13 +155,13 @@ class Book:
     def withdraw(self, op: Withdraw) -> ChannelRow:
         """Pay out to a party until its withdrawals reach `total`, as both have signed (spec L-32)."""
         row = self._live(op.channel_id)
-        _refuse_unless(self._now <= op.expiry, Outcome.EXPIRED_AGREEMENT)
+        refuse_unless(self._now <= op.expiry, Outcome.EXPIRED_AGREEMENT)
         message = withdraw_bytes(row.channel_id, op.party, op.total, op.expiry)
-        _verify_both(row, (op.signature0, op.signature1), message, Outcome.BAD_WITHDRAW_SIGNATURE)
+        verify_both(row, (op.signature0, op.signature1), message, Outcome.BAD_WITHDRAW_SIGNATURE)
         before = row.withdrawn1 if op.party else row.withdrawn0
         units = op.total - before
-        _refuse_unless(units > 0, Outcome.NOT_HIGHER, f"{before} units were withdrawn before")
-        _refuse_unless(units <= row.pot, Outcome.BEYOND_POT, f"the channel holds {row.pot} units")
+        refuse_unless(units > 0, Outcome.NOT_HIGHER, f"{before} units were withdrawn before")
+        refuse_unless(units <= row.pot, Outcome.BEYOND_POT, f"the channel holds {row.pot} units")
         if op.party == 0:
             new, account = row._replace(withdrawn0=op.total), row.account0
         else:
@@ -204,8 +171,8 @@ class Book:
     def claim(self, key: bytes, op: Claim) -> ChannelRow:
         """one_way: pay party 1 what the state shows; the channel goes on (spec L-33)."""
         row = self._channel(op.channel_id)
-        _refuse_unless(key in (row.key1, row.account1), Outcome.NOT_A_PARTY)
-        _refuse_unless(row.flags == FLAG_ONE_WAY, Outcome.NOT_ONE_WAY)
+        refuse_unless(key in (row.key1, row.account1), Outcome.NOT_A_PARTY)
+        refuse_unless(row.flags == FLAG_ONE_WAY, Outcome.NOT_ONE_WAY)
         self._check_disputable(row)
         new, equivocation = self._joined(row, (op.state,))
         units = share_of_party1(new)
@@ -216,10 +183,10 @@ class Book:
     def close_final(self, op: CloseFinal) -> ChannelRow:
         """FINAL with both signatures settles at once (spec L-37)."""
         row = self._live(op.channel_id)
-        _refuse_unless(self._now <= op.expiry, Outcome.EXPIRED_AGREEMENT)
-        half0, half1 = _half(op.half0), _half(op.half1)
+        refuse_unless(self._now <= op.expiry, Outcome.EXPIRED_AGREEMENT)
+        half0, half1 = half_of(op.half0), half_of(op.half1)
         message = final_bytes(row.channel_id, half0, half1, op.expiry)
-        _verify_both(row, (op.signature0, op.signature1), message, Outcome.BAD_FINAL_SIGNATURE)
+        verify_both(row, (op.signature0, op.signature1), message, Outcome.BAD_FINAL_SIGNATURE)
         joined0, joined1 = join(row.half0, half0), join(row.half1, half1)
         new = row._replace(half0=joined0.half, half1=joined1.half)
         row = self._note(joined0.equivocation or joined1.equivocation, row, new)
@@ -228,7 +195,7 @@ class Book:
     def close(self, key: bytes, op: Close) -> ChannelRow:
         """Begin a dispute, or answer in it; by a channel key (spec L-34, L-41)."""
         row = self._channel(op.channel_id)
-        _refuse_unless(key in (row.key0, row.key1), Outcome.NOT_A_PARTY)
+        refuse_unless(key in (row.key0, row.key1), Outcome.NOT_A_PARTY)
         self._check_disputable(row)
         new, equivocation = self._joined(row, op.states)
         row = self._note(equivocation, row, new)
@@ -242,9 +209,9 @@ class Book:
     def respond(self, op: Respond) -> ChannelRow:
         """Newer states in a dispute, by anyone, before the deadline, which never moves (spec L-35)."""
         row = self._live(op.channel_id)
-        _refuse_unless(row.status == CLOSING, Outcome.NOT_CLOSING)
+        refuse_unless(row.status == CLOSING, Outcome.NOT_CLOSING)
         self._check_disputable(row)
-        _refuse_unless(bool(op.states), Outcome.NO_STATE)
+        refuse_unless(bool(op.states), Outcome.NO_STATE)
         new, equivocation = self._joined(row, op.states)
         row = self._note(equivocation, row, new)
         return self._enter_channel(Kind.RESPOND, row, new)
@@ -252,8 +219,8 @@ class Book:
     def settle(self, op: Settle) -> ChannelRow:
         """Pay out a dispute whose deadline has been reached; by anyone (spec L-36)."""
         row = self._live(op.channel_id)
-        _refuse_unless(row.status == CLOSING, Outcome.NOT_CLOSING)
-        _refuse_unless(self._now >= row.deadline, Outcome.DEADLINE_NOT_REACHED, f"it is {row.deadline}")
+        refuse_unless(row.status == CLOSING, Outcome.NOT_CLOSING)
+        refuse_unless(self._now >= row.deadline, Outcome.DEADLINE_NOT_REACHED, f"it is {row.deadline}")
         return self._pay_out(Kind.SETTLE, row, row)
 
     # --- The ledger's own timer ------------------------------------------------------------
@@ -291,35 +258,35 @@ class Book:
 
     def _live(self, channel_id: bytes) -> ChannelRow:
         row = self._channel(channel_id)
-        _refuse_unless(row.status != SETTLED, Outcome.ALREADY_SETTLED)
+        refuse_unless(row.status != SETTLED, Outcome.ALREADY_SETTLED)
         return row
 
     def _check_disputable(self, row: ChannelRow) -> None:
         """States are taken while OPEN, and while CLOSING before the deadline."""
-        _refuse_unless(row.status != SETTLED, Outcome.ALREADY_SETTLED)
+        refuse_unless(row.status != SETTLED, Outcome.ALREADY_SETTLED)
         in_time = row.status == OPEN or self._now < row.deadline
-        _refuse_unless(in_time, Outcome.DEADLINE_PASSED, f"it was {row.deadline}")
+        refuse_unless(in_time, Outcome.DEADLINE_PASSED, f"it was {row.deadline}")
 
     def _check_funds(self, account: bytes, asset: bytes, units: int) -> None:
         held = self._books.balance(account, asset)
-        _refuse_unless(units <= held, Outcome.INSUFFICIENT_FUNDS, f"the account holds {held} units, not {units}")
+        refuse_unless(units <= held, Outcome.INSUFFICIENT_FUNDS, f"the account holds {held} units, not {units}")
 
     def _check_terms(self, op: OpenChannel) -> None:
         low, high, least = self._rules.min_window_s, self._rules.max_window_s, self._rules.min_deposit
-        _refuse_unless(op.flags in (FLAG_TWO_WAY, FLAG_ONE_WAY), Outcome.FLAGS_UNKNOWN)
-        _refuse_unless(low <= op.window_s <= high, Outcome.WINDOW_OUT_OF_BOUNDS, f"a window is {low} .. {high} seconds")
-        _refuse_unless(1 <= op.max_batch <= MAX_BATCH, Outcome.BATCH_OUT_OF_BOUNDS)
-        _refuse_unless(op.deposit >= least, Outcome.DEPOSIT_TOO_SMALL, f"the least is {least} units")
-        _check_keys(op.account1)  # the channel keys show that they are sound by signing
-        _refuse_unless(op.key0 != op.key1, Outcome.KEY_REFUSED, "both channel keys are the same")
+        refuse_unless(op.flags in (FLAG_TWO_WAY, FLAG_ONE_WAY), Outcome.FLAGS_UNKNOWN)
+        refuse_unless(low <= op.window_s <= high, Outcome.WINDOW_OUT_OF_BOUNDS, f"a window is {low} .. {high} seconds")
+        refuse_unless(1 <= op.max_batch <= MAX_BATCH, Outcome.BATCH_OUT_OF_BOUNDS)
+        refuse_unless(op.deposit >= least, Outcome.DEPOSIT_TOO_SMALL, f"the least is {least} units")
+        check_keys(op.account1)  # the channel keys show that they are sound by signing
+        refuse_unless(op.key0 != op.key1, Outcome.KEY_REFUSED, "both channel keys are the same")
 
     def _joined(self, row: ChannelRow, states: Iterable[CoSigned]) -> tuple[ChannelRow, bool]:
         """The row with the states' halves joined in, and whether they tell two histories (spec L-38, L-39)."""
         equivocation = False
-        shown = [(_half(state.half0), _half(state.half1), state) for state in states]
+        shown = [(half_of(state.half0), half_of(state.half1), state) for state in states]
         for half0, half1, state in shown:
             message = state_bytes(row.channel_id, half0, half1)
-            _verify_both(row, (state.signature0, state.signature1), message, Outcome.BAD_STATE_SIGNATURE)
+            verify_both(row, (state.signature0, state.signature1), message, Outcome.BAD_STATE_SIGNATURE)
             joined0, joined1 = join(row.half0, half0), join(row.half1, half1)
             row = row._replace(half0=joined0.half, half1=joined1.half)
             equivocation |= joined0.equivocation or joined1.equivocation
@@ -374,6 +341,7 @@ class Book:
             if total + gained:
                 raise AssertionError(f"{kind} moves {total} units to accounts and {gained} to the channel")
             body = view_of(channel, last, self._now).encode()
+            self._entered = channel, body
             watchers = tuple(sorted({channel.account0, channel.account1}))
             lines.append(
                 Line(last, entry, self._now, kind, Holder.CHANNEL, channel.channel_id, asset.asset_id, gained,

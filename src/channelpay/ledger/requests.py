@@ -101,7 +101,7 @@ class Ledger:
             if stored.request_hash != admitted.request_hash:
                 raise LedgerRefused(Outcome.REQUEST_ID_REUSED)
             return stored.body
-        body = self._perform(books, admitted, now).encode()
+        body = self._perform(books, admitted, now)
         outcome = StoredOutcome(admitted.request_hash, admitted.valid_until, body)
         books.put_outcome(admitted.key, admitted.request_id, outcome)
         return body
@@ -124,23 +124,23 @@ class Ledger:
             case _:
                 return info_view(books, self.rules, self.ledger_id, now)
 
-    def _perform(self, books: Books, admitted: Admitted, now: int) -> Record:
+    def _perform(self, books: Books, admitted: Admitted, now: int) -> bytes:
+        """The packed view that answers the operation."""
         book = Book(books, self.rules, self.ledger_id, now)
         match admitted.operation:
             case ops.CreateAsset() as op:
-                return asset_view(book.create_asset(admitted.key, op))
+                return asset_view(book.create_asset(admitted.key, op)).encode()
             case ops.Issue() as op:
                 book.issue(admitted.key, op)
-                return account_view(books, op.account, now)
+                return account_view(books, op.account, now).encode()
             case ops.Redeem() as op:
                 book.redeem(admitted.key, op)
-                return account_view(books, admitted.key, now)
+                return account_view(books, admitted.key, now).encode()
             case ops.Transfer() as op:
                 book.transfer(admitted.key, op)
-                return account_view(books, admitted.key, now)
+                return account_view(books, admitted.key, now).encode()
             case operation:
-                row = _change_channel(book, admitted.key, operation)
-                return view_of(row, books.number(), now)
+                return book.packed_view(_change_channel(book, admitted.key, operation))
 
 
 def _change_channel(book: Book, key: bytes, operation: ops.Operation) -> ChannelRow:

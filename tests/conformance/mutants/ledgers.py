@@ -10,7 +10,7 @@ import pytest
 
 from channelpay import crypto
 from channelpay.errors import BadSignature, ErrorCode, RemoteError
-from channelpay.ledger import book, disputes, requests, views
+from channelpay.ledger import book, checks, disputes, requests, views
 from channelpay.ledger.memory import MemoryBooks
 from channelpay.ledger.outcomes import LedgerRefused, Outcome
 from channelpay.messages.peer import MESSAGES, Hello, Request, Role
@@ -70,13 +70,13 @@ def money_from_nothing(patch: pytest.MonkeyPatch) -> None:
     "issue-by-others", "asset-by-others", "ledger-opens-for-the-payer-only", "close-by-others", "ledger-claim-refused"
 )
 def anybody_may_do_anything(patch: pytest.MonkeyPatch) -> None:
-    original = book._refuse_unless
+    original = book.refuse_unless
     rights = {Outcome.NOT_ISSUER, Outcome.NOT_OPERATOR, Outcome.NOT_PAYER, Outcome.NOT_A_PARTY, Outcome.NOT_ONE_WAY}
 
     def refuse_unless(condition: bool, outcome: Outcome, text: str = "") -> None:
         original(condition or outcome in rights, outcome, text)
 
-    patch.setattr(book, "_refuse_unless", refuse_unless)
+    patch.setattr(book, "refuse_unless", refuse_unless)
 
 
 @mutant(
@@ -109,7 +109,8 @@ def one_signature_is_enough(patch: pytest.MonkeyPatch) -> None:
                 continue
         raise LedgerRefused(bad)
 
-    patch.setattr(book, "_verify_both", verify_both)
+    for module in (book, checks):
+        patch.setattr(module, "verify_both", verify_both)
 
 
 @mutant("payout-is-clamped-above", "payout-is-clamped-below", "ledger-claim-is-clamped")
@@ -158,14 +159,14 @@ def older_states_win(patch: pytest.MonkeyPatch) -> None:
 def unsound_halves_accepted(patch: pytest.MonkeyPatch) -> None:
     import struct
 
-    patch.setattr(book, "_half", lambda data: Half(*struct.unpack(">QQ32sQ32s", data)))
+    patch.setattr(book, "half_of", lambda data: Half(*struct.unpack(">QQ32sQ32s", data)))
 
 
 @mutant("settle-before-the-deadline")
 def settles_early(patch: pytest.MonkeyPatch) -> None:
-    original = book._refuse_unless
+    original = book.refuse_unless
     early = {Outcome.DEADLINE_NOT_REACHED}
-    patch.setattr(book, "_refuse_unless", lambda ok, outcome, text="": original(ok or outcome in early, outcome, text))
+    patch.setattr(book, "refuse_unless", lambda ok, outcome, text="": original(ok or outcome in early, outcome, text))
 
 
 @mutant("respond-by-anyone", "close-again-acts-as-respond")
@@ -174,7 +175,7 @@ def respond_moves_the_deadline(patch: pytest.MonkeyPatch) -> None:
 
     def joined(self: Any, row: Any, states: Any) -> Any:
         new, equivocation = original(self, row, states)
-        return (replace(new, deadline=self._now + row.window_s) if new.deadline else new), equivocation
+        return (new._replace(deadline=self._now + row.window_s) if new.deadline else new), equivocation
 
     patch.setattr(book.Book, "_joined", joined)
 
@@ -198,9 +199,9 @@ def operations_on_settled_channels_done(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("final-refused", "ledger-withdraw-refused")
 def expired_agreements_execute(patch: pytest.MonkeyPatch) -> None:
-    original = book._refuse_unless
+    original = book.refuse_unless
     late = {Outcome.EXPIRED_AGREEMENT}
-    patch.setattr(book, "_refuse_unless", lambda ok, outcome, text="": original(ok or outcome in late, outcome, text))
+    patch.setattr(book, "refuse_unless", lambda ok, outcome, text="": original(ok or outcome in late, outcome, text))
 
 
 @mutant(
@@ -235,7 +236,7 @@ def another_order_of_checks(patch: pytest.MonkeyPatch) -> None:
     original = book.Book.transfer
 
     def transfer(self: Any, key: bytes, op: Any) -> None:
-        book._check_keys(op.account)
+        book.check_keys(op.account)
         original(self, key, op)
 
     patch.setattr(book.Book, "transfer", transfer)
@@ -260,10 +261,10 @@ def deposit_not_taken(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("ledger-opens-once")
 def channels_open_twice(patch: pytest.MonkeyPatch) -> None:
-    original = book._refuse_unless
+    original = book.refuse_unless
     again = {Outcome.ALREADY_OPEN}
     patch.setattr(MemoryBooks, "add_channel", lambda self, row: None)
-    patch.setattr(book, "_refuse_unless", lambda ok, outcome, text="": original(ok or outcome in again, outcome, text))
+    patch.setattr(book, "refuse_unless", lambda ok, outcome, text="": original(ok or outcome in again, outcome, text))
 
 
 def renamed(patch: pytest.MonkeyPatch, *pairs: tuple[Outcome, Outcome]) -> None:
@@ -299,7 +300,8 @@ def another_name_for_refusals_of_requests(patch: pytest.MonkeyPatch) -> None:
     "final-of-a-state-refused",
 )
 def nothing_verified(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(book, "_verify_both", lambda *args: None)
+    for module in (book, checks):
+        patch.setattr(module, "verify_both", lambda *args: None)
 
 
 @mutant("ledger-topup", "transfer-moves-money", "ledger-withdraw")
@@ -326,7 +328,7 @@ def window_ends_at_once(patch: pytest.MonkeyPatch) -> None:
 
     def close(self: Any, key: bytes, op: Any) -> Any:
         row = original(self, key, op)
-        return replace(row, deadline=self._now, status=2 if not op.states else row.status)
+        return row._replace(deadline=self._now, status=2 if not op.states else row.status)
 
     patch.setattr(book.Book, "close", close)
 
