@@ -20,23 +20,37 @@ import channelpay.daemon
 
 DAEMON: Final = Path(channelpay.daemon.__file__).parent
 
+_KILLED_FOR_REAL: Final = "the process: signals, logs, exit code; scripts/torture kills real processes"
+_ABOVE_TLS: Final = "TCP and TLS: TLS takes no entropy from outside, so the network is cut in above it"
 NOT_SIMULATED: Final = {
-    "main": "the process: signals, logs, exit code; scripts/torture kills real processes",
-    "ledger_main": "the process: signals, logs, exit code; scripts/torture kills real processes",
+    "main": _KILLED_FOR_REAL,
+    "ledger_main": _KILLED_FOR_REAL,
+    "usage": _KILLED_FOR_REAL,
     "control_server": "the owner's socket; owners call the Api behind it",
+    "outbox": "the owner's socket; owners call the Api behind it",
     "ledger_client": "a client's, not a daemon's",
     "outside": "the door that the simulation stands in",
-    "tls": "TLS takes no entropy from outside; the network is cut in above it",
+    "secure": _ABOVE_TLS,
+    "tls": _ABOVE_TLS,
+    "tcp": _ABOVE_TLS,
 }
 """Modules of the daemon whose awaits are no crash points here, and why."""
 
 NOT_REACHED: Final = {
-    "link._secure": "TLS",
-    "dialling.open_secure": "TCP and TLS: the simulated network stands in its place",
-    "link._connect": "TCP and TLS: the simulated network stands in its place",
-    "api.Api._stop_node": "without an await that suspends",
+    "accepting._Server.accepted/1": "a connection refused at the doorstep: nobody floods here; scripts/hostile does",
+    "ledger_server._Client.wait_for_room/2": "a client with 1,024 requests under way",
+    "link.Link._say_end/3": "input after the end, which a stream in memory has read already",
 }
-"""Functions with awaits that the simulated world cannot suspend at, and why."""
+"""Awaits that the simulated world does not suspend at, and why."""
+
+AT_THE_START: Final = ("embedded.run/", "embedded._listening/", "embedded._start/", "ledger_server.serve_ledger/")
+"""Points that a process passes when it starts."""
+
+AT_THE_END: Final = (
+    "embedded.run/", "embedded._drain/", "ledger_server.LedgerServer.stop/", "ledger_server.serve_ledger/",
+    "link.Link._close/", "link.Link._say_end/", "node db ", "ledger db ",
+)  # fmt: skip
+"""Points that it passes when it is stopped in order."""
 
 _STEPS: Final = ("commit", "wal write", "wal sync", "db write", "db sync")
 EVENTS: Final = (*(f"{step} {when}" for step in _STEPS for when in ("before", "after")), "sent")
@@ -60,7 +74,7 @@ def awaits() -> dict[str, Point]:
     for path in sorted(DAEMON.glob("*.py")):
         if path.stem not in NOT_SIMULATED:
             for point in _of_module(path):
-                if point.name.rpartition("/")[0] not in NOT_REACHED:
+                if point.name not in NOT_REACHED:
                     found[point.name] = point
     return found
 

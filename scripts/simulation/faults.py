@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from simulation.crashes import Armed, plan_names
+from simulation.crashes import AT_THE_END, AT_THE_START, Armed, plan_names
 from simulation.disk import Content, Loss
 from simulation.process import NodeProcess, Process
 from simulation.workload import Owner
@@ -309,8 +309,15 @@ class Nemesis:
     async def _crash_point(self) -> None:
         """One of the crash points, at one of the next times that some process passes it."""
         process, armed = self._next_crash()
-        if process.alive and process.life is not None and self.rng.random() < 0.7:
+        starts, ends = armed.point.startswith(AT_THE_START), armed.point.startswith(AT_THE_END)
+        if starts or ends:
+            armed.passes = 1
+        if not (starts or ends):
+            ends = starts = self.rng.random() < 0.1
+        if process.alive and process.life is not None and (self.rng.random() < 0.7 or ends) and (not starts or ends):
             process.life.armed = armed
+            if ends:
+                process.life.stop.set()
             return
         self._pending[process.name] = armed  # from the first moment of its next life
         self._end(process, Loss.KILLED)

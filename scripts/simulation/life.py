@@ -217,7 +217,8 @@ class _Story:
                     nursery.start_soon(owner.call, control.CloseChannel(channel.channel_id, force, 0))
         deadline = trio.current_time() + _SETTLE_S
         while trio.current_time() < deadline:
-            answer = await first.call(control.CloseChannel(channel.channel_id, force, 0))
+            wait = int(rng.random() < 0.2)
+            answer = await first.call(control.CloseChannel(channel.channel_id, force, wait))
             shown = await first.call(control.ShowChannel(channel.channel_id.hex()))
             phase = shown.channel.phase if isinstance(shown, control.ChannelOne) else ""
             if phase in ("settled", "abandoned"):

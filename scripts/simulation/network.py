@@ -18,8 +18,8 @@ import trio
 from simulation.tamper import Tamper
 
 BINDING: Final = b"the channel binding of every simulated connection"
-CAPACITY: Final = 64 * 1024
-"""Bytes under way in one direction before a sender waits, as in a socket's buffers."""
+CAPACITIES: Final = (300, 4 * 1024, 64 * 1024)
+"""Bytes under way in one direction before a sender waits, as in a socket's buffers: one of them for each world."""
 
 _LATENCY_S: Final = (0.0002, 0.004)
 
@@ -80,7 +80,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._check()
         if self._out.broken:
             raise trio.BrokenResourceError(self._out.broken)
-        if self._kept or self._out.waiting >= CAPACITY:
+        if self._kept or self._out.waiting >= self._network.capacity:
             self._kept += data
             return False
         self._network.carry(self, self._out, bytes(data))
@@ -92,7 +92,7 @@ class Stream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
         self._check()
         data, self._kept = self._kept + bytes(data), b""
-        while self._out.waiting >= CAPACITY and not self._out.broken:
+        while self._out.waiting >= self._network.capacity and not self._out.broken:
             await self._out.room.park()
             self._check()
         if self._out.broken:
@@ -104,7 +104,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def wait_send_all_might_not_block(self) -> None:
         """As send_all waits."""
         await trio.lowlevel.checkpoint()
-        while self._out.waiting >= CAPACITY and not self._out.broken and not self._closed:
+        while self._out.waiting >= self._network.capacity and not self._out.broken and not self._closed:
             await self._out.room.park()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -117,7 +117,7 @@ class Stream(trio.abc.HalfCloseableStream):
             due = self._network.readable_at(self.owner, pipe)
             if due <= now:
                 if pipe.chunks:
-                    return self._network.take(pipe, max_bytes or CAPACITY)
+                    return self._network.take(pipe, max_bytes or self._network.capacity)
                 return b""
             if pipe.broken:
                 raise trio.BrokenResourceError(pipe.broken)
@@ -206,6 +206,7 @@ class Network:
         self.delay_s = 0.0  # most that is added to every latency
         self.taps: list[Callable[[int, str, str, bytes], None]] = []
         self.tampers: dict[str, Tamper] = {}  # by name: what it sends to nodes in place of its frames
+        self.capacity = rng.choice(CAPACITIES)
         self._ends = 0
         self._rng = rng
         self._log = log

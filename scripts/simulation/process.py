@@ -127,6 +127,7 @@ class Process:
         """The world as this life sees it."""
 
         async def listen(port: int, host: str) -> list[Any]:
+            await trio.lowlevel.checkpoint()
             return [self.world.network.listen(life, host, port)]
 
         async def in_thread(work: Callable[[], Any]) -> Any:
@@ -266,6 +267,7 @@ async def _accept(transport: Any, deadline: float) -> tuple[Any, bytes]:
 @asynccontextmanager
 async def _no_control(path: Path) -> AsyncIterator[_Deaf]:
     """In place of the owner's socket: owners call the Api behind it."""
+    await trio.lowlevel.checkpoint()
     yield _Deaf()
 
 

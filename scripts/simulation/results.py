@@ -51,7 +51,7 @@ def add(file: Path, known: Results, tally: Tally) -> list[str]:
     from simulation.runner import missing
 
     total = Results(
-        max(known.next_seed, tally.first + tally.seeds),
+        max(known.next_seed, tally.first + tally.tried),
         known.seeds + tally.seeds,
         known.payments + tally.payments,
         known.lived_twice + tally.lived_twice,

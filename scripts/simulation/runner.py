@@ -40,6 +40,7 @@ class Tally:
     """What seeds came to, together."""
 
     first: int
+    tried: int = 0
     seeds: int = 0
     payments: int = 0
     lived_twice: int = 0
@@ -71,6 +72,7 @@ def run(plan: Plan, file: Path | None = None) -> int:
     for seed in range(first, first + plan.count):
         if plan.minutes is not None and time.monotonic() - began > plan.minutes * 60:
             break
+        tally.tried += 1
         if not _one(seed, plan, tally):
             tally.failed.append(seed)
             if plan.until_failure:

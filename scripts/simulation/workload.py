@@ -307,7 +307,9 @@ class Owner:
     async def act(self, channel: ChannelAccount) -> None:
         """One of the things that owners do beside paying."""
         side = channel.sides.index(self.name)
-        what = self.rng.choice(("topup", "topup", "withdraw", "withdraw", "claim", "look", "other amount"))
+        what = self.rng.choice(
+            ("topup", "topup", "withdraw", "withdraw", "claim", "claim", "look", "ask", "other amount")
+        )
         units = self.rng.choice((1, 50, 500))
         if what == "topup":
             await self.move(channel, channel.topups[side], control.TopupChannel, units)
@@ -317,10 +319,22 @@ class Owner:
             await self.move(channel, channel.withdrawals[side], control.WithdrawChannel, units)
         elif what == "claim" and channel.flags == 1 and side == 1:
             await self.call(control.ClaimChannel(channel.channel_id))
+        elif what == "ask":
+            await self._ask_around(channel, side)
         elif what == "other amount":
             await self.ask_other_amount(channel)
         else:
             await self.look_at(max(self.world.account.seen.get(self.name, {}), default=0))
+
+    async def _ask_around(self, channel: ChannelAccount, side: int) -> None:
+        """Whatever else an owner may want to know, or wait for."""
+        peer = next(node for node in self.world.nodes if node.name == channel.sides[1 - side])
+        methods: tuple[control.Method, ...] = (
+            control.Balance(), control.ListAssets(), control.ListPeers(), control.Status(),
+            control.ConnectPeer(address_of(peer)), control.History(channel.channel_id, side, 1, 100),
+            control.Payments(max(self.world.account.seen.get(self.name, {}), default=0) + 1, 50, 1),
+        )  # fmt: skip
+        await self.call(self.rng.choice(methods), patience_s=6.0)
 
     async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
         """What the channel shows as spendable, so that payments and the withdrawal want the same money."""
