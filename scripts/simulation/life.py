@@ -192,7 +192,7 @@ class _Story:
         owner = next(o for o in self.owners if o.name == party.process.name)
         kind = party.tamper(channel)
         with trio.move_on_after(_TAMPER_S):
-            if kind == "payment after FINAL":
+            if kind == "payment after the last":
                 await owner.call(control.CloseChannel(channel.channel_id, 0, 0))
             elif kind == "greedy withdrawal":
                 await owner.call(control.WithdrawChannel(channel.channel_id, 1))

@@ -12,11 +12,11 @@ import msgpack
 from channelpay.crypto import SigningKey
 from simulation.tap import Channel
 
-KINDS: Final = ("overdraft", "bad signature", "other amount", "payment after FINAL", "greedy withdrawal")
+KINDS: Final = ("overdraft", "bad signature", "other amount", "payment after the last", "greedy withdrawal")
 """Each must be refused, and leave the honest party with all that it is entitled to."""
 
 _RECORD: Final = struct.Struct(">Q16s")
-_PAY, _FINAL, _WITHDRAW_ASK = 0x20, 0x31, 0x40
+_PAY, _SHUTDOWN, _FINAL, _WITHDRAW_ASK = 0x20, 0x30, 0x31, 0x40
 
 
 class Tamper:
@@ -48,7 +48,7 @@ class Tamper:
         if kind == _PAY and self.kind in ("overdraft", "bad signature", "other amount"):
             self.done = True
             return self._pay(fields)
-        if kind == _FINAL and self.kind == "payment after FINAL":
+        if kind in (_SHUTDOWN, _FINAL) and self._rng.random() < 0.5 and self.kind == "payment after the last":
             self.done = True
             newest = self._channel.newest
             return frame + self._signed_pay(newest[self._side] + 1, _RECORD.pack(1, bytes(16)), newest[1 - self._side])

@@ -173,7 +173,12 @@ class Tap:
         c.asked[side] = total
 
     def _withdraw_ok(self, c: Channel, side: int, total: int, expiry: int, signature: bytes) -> None:
-        self._verify(c, side, _withdraw(c, 1 - side, total, expiry), signature)
+        asker = 1 - side
+        self._verify(c, side, _withdraw(c, asker, total, expiry), signature)
+        money = self._money(c.channel_id)
+        paid, received = c.total(asker, c.claimed[side]), c.total(side, c.newest[side])
+        if money is not None and money.deposits[asker] - total - paid + received < 0:
+            self._find("below_entitlement", f"a withdrawal to {total} was granted that nothing covers", c.names[side])
 
     def _withdraw_no(self, c: Channel, side: int, total: int, *_: int) -> None:
         if c.asked[1 - side] == total:

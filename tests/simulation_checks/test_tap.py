@@ -138,6 +138,13 @@ def test_a_refused_withdrawal_holds_nothing(wire):
     assert wire.found == []
 
 
+@pytest.mark.parametrize(("total", "found"), [(1000, 0), (1001, 1)])
+def test_a_withdrawal_is_granted_as_far_as_there_is_money(wire, total, found):
+    statement = b"channelpay.wd.v1" + wire.channel.channel_id + b"\0" + total.to_bytes(8, "big") + bytes(8)
+    wire.say(wire.b, 0x41, [wire.channel.channel_id, total, 0, wire.b.key.sign(statement)])
+    assert [entry[0::2] for entry in wire.found] == [("below_entitlement", "b")] * found
+
+
 def test_a_payment_without_a_channel_on_the_ledger(wire):
     wire.money = None
     wire.pay(1, 1)
