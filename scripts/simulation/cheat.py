@@ -83,8 +83,16 @@ class Cheater:
             return
         state = self._old_state(channel, side, key)
         states = (state,) if state is not None and self.rng.random() < 0.8 else ()
+        operations: list[ops.Operation] = [ops.Close(account.channel_id, states)]
+        if (again := self._old_state(channel, side, key)) is not None and self.rng.random() < 0.5:
+            operations.append(ops.Respond(account.channel_id, (again,)))  # once the other has answered
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._submit, key, ops.Close(account.channel_id, states))
+            nursery.start_soon(self._submit_all, key, operations)
+
+    async def _submit_all(self, key: SigningKey, operations: list[ops.Operation]) -> None:
+        for operation in operations:
+            await self._submit(key, operation)
+            await trio.sleep(self.rng.uniform(1.0, 5.0))
 
     async def _submit(self, key: SigningKey, operation: ops.Operation) -> None:
         LIFE.set(Outsider())  # type: ignore[arg-type]
