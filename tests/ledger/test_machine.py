@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from channelpay.ledger.audit import audit
 from channelpay.ledger.memory import MemoryBooks
 from channelpay.ledger.outcomes import Outcome
-from channelpay.ledger.requests import Ledger, execute
+from channelpay.ledger.requests import Ledger, advance, execute
+from channelpay.limits import OUTAGE_S
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CLOSING, OPEN, SETTLED
+from channelpay.messages.peer import Request, Response
 from channelpay.statements import ZERO_HALF, Half
 from channelpay.store.ledger import LedgerStore
 from ledger_world import (
@@ -104,11 +106,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        self.store = LedgerStore.create(Path(self.directory.name) / "ledger.db", LEDGER.public, START)
+        self.path = Path(self.directory.name) / "ledger.db"
+        self.store = LedgerStore.create(self.path, LEDGER.public, START)
         self.world = World(MemoryBooks(START))
         self.held = [0, 0, 0]
         self.issued = 0
         self.channels: dict[bytes, ModelChannel] = {}
+        self.answered: list[tuple[Request, Response, int]] = []
         self.ask(OPERATOR, ops.CreateAsset("USD", 6, ISSUER.public), Outcome.DONE)
         # Something to work with from the first step on: money, and a channel of each kind.
         for person in range(3):
@@ -127,11 +131,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def ask(self, signer, operation, expected: Outcome):
         """Both books answer with the expected outcome and with the same bytes."""
         request = self.world.request(signer, operation)
-        response = self.world.send(request)
+        response = self.send(request)
         assert Outcome(response.outcome) is expected
+        if expected is Outcome.DONE:
+            self.answered.append((request, response, self.world.now + 60))
+
+    def send(self, request):
+        """What both books answer."""
+        response = self.world.send(request)
         ledger: Ledger = self.world.ledger
         on_disk, _ = self.store.commit(lambda books: execute(ledger, books, request, self.world.now))
         assert on_disk == response
+        return response
 
     def pick(self, index: int) -> bytes:
         return list(self.channels)[index % len(self.channels)]
@@ -290,6 +301,31 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((1, WINDOW_S // 2, WINDOW_S)))
     def wait(self, seconds):
         self.world.now += seconds
+
+    @rule(index=st.integers(0, 99))
+    def ask_again(self, index):
+        """What was done is told again and not done again; once its time is over, it is refused."""
+        request, response, valid_until = self.answered[index % len(self.answered)]
+        again = self.send(request)
+        if self.world.now <= valid_until:
+            assert again == response
+        else:
+            assert Outcome(again.outcome) is Outcome.EXPIRED
+
+    @rule(seconds=st.sampled_from((1, OUTAGE_S, OUTAGE_S + 1, WINDOW_S)))
+    def restart(self, seconds):
+        """The process is gone for a while: the file is opened again, and after an outage windows have time left."""
+        self.store.commit(lambda books: books.set_clock(self.world.now))
+        self.world.books.set_clock(self.world.now)
+        self.store.close()
+        self.store = LedgerStore.open(self.path, LEDGER.public)
+        ledger, before, wall = self.world.ledger, self.world.now, self.world.now + seconds
+        (now, _), there = self.store.commit(lambda books: advance(ledger, books, wall)), self.world.books
+        assert advance(ledger, there, wall) == now == wall
+        self.world.now = now
+        for model in self.channels.values():
+            if model.status == CLOSING and seconds > OUTAGE_S and model.deadline > before:
+                model.deadline = max(model.deadline, now + WINDOW_S)
 
     def settled(self, model: ModelChannel) -> None:
         share = model.share()
