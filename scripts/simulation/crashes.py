@@ -36,14 +36,26 @@ NOT_SIMULATED: Final = {
 }
 """Modules of the daemon whose awaits are no crash points here, and why."""
 
+_FLOODS: Final = "a peer that asks or leaves unread more than anybody does here; scripts/hostile has one"
 NOT_REACHED: Final = {
     "accepting._Server.accepted/1": "a connection refused at the doorstep: nobody floods here; scripts/hostile does",
-    "ledger_server._Client.wait_for_room/2": "a client with 1,024 requests under way",
+    "ledger_server._Client.wait_for_room/1": _FLOODS,
+    "ledger_server._Client.wait_for_room/2": _FLOODS,
+    "ledger_server.LedgerServer._take/1": _FLOODS,
+    "ledger_server.LedgerServer.converse/3": _FLOODS,
+    "ledger_server.LedgerServer.converse/4": _FLOODS,
+    "ledger_server.LedgerServer._execute/1": _FLOODS,
+    "ledger_server.LedgerServer._commit/1": _FLOODS,
+    "link.Link.wait_queued_below/2": _FLOODS,
     "link.Link._say_end/3": "input after the end, which a stream in memory has read already",
+    "peers.Peers.keep_up/1": "the end of a loop that has none",
 }
 """Awaits that the simulated world does not suspend at, and why."""
 
-AT_THE_START: Final = ("embedded.run/", "embedded._listening/", "embedded._start/", "ledger_server.serve_ledger/")
+AT_THE_START: Final = (
+    "embedded.run/", "embedded._listening/", "embedded._start/", "embedded._prune/",
+    "ledger_server.serve_ledger/",
+)  # fmt: skip
 """Points that a process passes when it starts."""
 
 AT_THE_END: Final = (
@@ -163,6 +175,16 @@ class Watch(trio.abc.Instrument):
             self._survey.update(suspended_at(task))
         if life.armed is not None and "/" in life.armed.point:
             life.waits_at(suspended_at(task))
+
+
+CALLED: Final = {
+    "api.Api._assets/": "assets", "api.Api._read_assets/": "assets", "api.Api._balance/": "balance",
+    "api.Api._in_channels/": "balance", "api.Api._connect/": "connect", "api.Api._claim/": "claim",
+    "api.Api._close/": "close", "api.Api._payments/": "payments", "api.Api._topup/": "topup",
+    "api.Api._withdraw/": "withdraw", "embedded._drain/": "pay", "embedded.run/4": "pay", "link.Link._say_end/": "pay",
+    "payments.PaymentDesk.wait_room/": "pay",
+}  # fmt: skip
+"""What an owner does so that a process comes by a point that is seldom passed."""
 
 
 def plan_names() -> list[str]:

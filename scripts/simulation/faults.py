@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from simulation.crashes import AT_THE_END, AT_THE_START, Armed, plan_names
+from simulation.crashes import AT_THE_END, AT_THE_START, CALLED, Armed, plan_names
 from simulation.disk import Content, Loss
 from simulation.process import NodeProcess, Process
 from simulation.workload import Owner
@@ -316,7 +316,11 @@ class Nemesis:
             ends = starts = self.rng.random() < 0.1
         if process.alive and process.life is not None and (self.rng.random() < 0.7 or ends) and (not starts or ends):
             process.life.armed = armed
-            if ends:
+            for point, call in CALLED.items():
+                if armed.point.startswith(point) and isinstance(process, NodeProcess):
+                    armed.passes = 1
+                    await self._owners[process.name].provoke(call)
+            if ends and process.life is not None:
                 process.life.stop.set()
             return
         self._pending[process.name] = armed  # from the first moment of its next life

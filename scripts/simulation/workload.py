@@ -329,15 +329,49 @@ class Owner:
         else:
             await self.look_at(max(self.world.account.seen.get(self.name, {}), default=0))
 
+    async def provoke(self, what: str) -> None:
+        """Have the node do one certain thing, on a channel where it makes sense."""
+        mine = [c for c in self.world.account.channels.values() if self.name in c.sides]
+        if what == "claim":
+            mine = [c for c in mine if c.flags == 1 and c.sides[1] == self.name]
+        if not mine:
+            return
+        channel = self.rng.choice(mine)
+        side = channel.sides.index(self.name)
+        if what == "pay":
+            payments = [self.payment(channel, 3) for _ in range(3)]
+            with trio.move_on_after(1.0):
+                await self.ask(channel, payments)
+        elif what in ("topup", "withdraw"):
+            wishes, method = (
+                (channel.topups, control.TopupChannel)
+                if what == "topup"
+                else (channel.withdrawals, control.WithdrawChannel)
+            )
+            await self.move(channel, wishes[side], method, 1)
+        else:
+            await self.call(self._method(what, channel, side), patience_s=3.0)
+
+    def _method(self, what: str, channel: ChannelAccount, side: int) -> control.Method:
+        peer = next(node for node in self.world.nodes if node.name == channel.sides[1 - side])
+        read = max(self.world.account.seen.get(self.name, {}), default=0)
+        methods: dict[str, control.Method] = {
+            "balance": control.Balance(),
+            "assets": control.ListAssets(),
+            "peers": control.ListPeers(),
+            "status": control.Status(),
+            "connect": control.ConnectPeer(address_of(peer)),
+            "history": control.History(channel.channel_id, side, 1, 100),
+            "payments": control.Payments(read + 1, 50, 1),
+            "claim": control.ClaimChannel(channel.channel_id),
+            "close": control.CloseChannel(channel.channel_id, 0, 1),
+        }
+        return methods[what]
+
     async def _ask_around(self, channel: ChannelAccount, side: int) -> None:
         """Whatever else an owner may want to know, or wait for."""
-        peer = next(node for node in self.world.nodes if node.name == channel.sides[1 - side])
-        methods: tuple[control.Method, ...] = (
-            control.Balance(), control.ListAssets(), control.ListPeers(), control.Status(),
-            control.ConnectPeer(address_of(peer)), control.History(channel.channel_id, side, 1, 100),
-            control.Payments(max(self.world.account.seen.get(self.name, {}), default=0) + 1, 50, 1),
-        )  # fmt: skip
-        await self.call(self.rng.choice(methods), patience_s=6.0)
+        what = self.rng.choice(("balance", "assets", "peers", "status", "connect", "history", "payments"))
+        await self.call(self._method(what, channel, side), patience_s=6.0)
 
     async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
         """What the channel shows as spendable, so that payments and the withdrawal want the same money."""
