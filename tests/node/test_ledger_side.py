@@ -253,7 +253,7 @@ def test_a_channel_of_mine_that_my_store_does_not_know(tmp_path):
         a.node.ledger_event(10**6 + n, 0, unknown, world.clock)
     notes = a.node.ready().notes
     assert [type(note) for note in notes] == [OperatorNote]
-    assert "is the store old?" in notes[0].text
+    assert "none of this node's next keys is in it" in notes[0].text
 
 
 def test_a_ledger_that_was_set_back_is_told_to_the_operator(tmp_path):
