@@ -174,6 +174,15 @@ class Disk:
             (self.directory / name).write_bytes(data)
         self._files = {name: _File(bytearray(data)) for name, data in content.items()}
 
+    def settle(self, name: str) -> None:
+        """Move SQLite's log into the file, as a close in order does, so that the file alone is what counts."""
+        connection = apsw.Connection(str(self.directory / name))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.close()
+        self.put(
+            {path.name: path.read_bytes() for path in self.directory.iterdir() if path.name in (name, f"{name}-wal")}
+        )
+
     def remove(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self.directory, ignore_errors=True)

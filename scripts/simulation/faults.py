@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import apsw
 import trio
 
 from simulation.crashes import AT_THE_END, AT_THE_START, CALLED, Armed, plan_names
@@ -134,10 +136,12 @@ class Nemesis:
 
     def _flip_bit(self, process: Process) -> None:
         """One bit of the file changes while nobody uses it."""
-        content = process.disk.content()
         name = "node.db" if isinstance(process, NodeProcess) else "ledger.db"
-        if not content.get(name):
+        if not process.disk.content().get(name):
             return
+        with suppress(apsw.Error):  # damaged before
+            process.disk.settle(name)
+        content = process.disk.content()
         damaged = bytearray(content[name])
         at = self._place_of_damage(damaged)
         bit = 1 << self.rng.randrange(8)

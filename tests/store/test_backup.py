@@ -21,6 +21,7 @@ from channelpay.store import backup, scrub
 from channelpay.store.backup import LEDGER, NODE, BackupRefused
 from channelpay.store.ledger import LedgerStore
 from channelpay.store.node import NodeStore, create_node_store
+from channelpay.store.rows import checksum
 from node_world import NodeWorld, World, open_pair
 
 NOW = 1_800_000_123
@@ -190,7 +191,8 @@ def test_a_broken_index_is_found(pair, tmp_path):
 def test_books_that_do_not_balance_are_found(books, tmp_path):
     backup.create(LEDGER, books, tmp_path / "backup", NOW)
     assert backup.verify(tmp_path / "backup").kind == LEDGER
-    change(tmp_path / "backup", "INSERT INTO asset VALUES (1, zeroblob(16), 'USD', 6, zeroblob(32), 5)")
+    total = checksum(bytes(16), "USD", 6, bytes(32), 5)
+    change(tmp_path / "backup", f"INSERT INTO asset VALUES (1, zeroblob(16), 'USD', 6, zeroblob(32), 5, {total})")
     with pytest.raises(StoreFailed, match="the books do not balance"):
         backup.verify(tmp_path / "backup")
 

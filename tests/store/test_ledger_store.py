@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 
+import apsw
 import pytest
 
 from channelpay.errors import StoreFailed
@@ -18,7 +19,7 @@ from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CLOSING, SETTLED
 from channelpay.store import ledger_batch
 from channelpay.store.ledger import LedgerStore, open_books
-from channelpay.store.ledger_schema import SCHEMA
+from channelpay.store.ledger_schema import SCHEMA, SUMMED
 from channelpay.store.sqlite import Database, Schema, open_database, open_reader
 from ledger_world import ALICE, BOB, KEY0, KEY1, LEDGER, START, USD, WINDOW_S, World, half, key, state
 
@@ -199,8 +200,8 @@ def _version_1(path, new):
     old = open_database(path, Schema("ledger", SCHEMA.application_id, SCHEMA.migrations[:1]), create=lambda _: None)
     source = open_reader(new)
     copied = [
-        ("ledger", "one, ledger_id, clock"), ("asset", "*"), ("balance", "*"), ("channel", "*"), ("line", "*"),
-        ("concern", "*"),
+        ("ledger", "one, ledger_id, clock"), ("asset", f"ordinal, {SUMMED['asset']}"), ("balance", SUMMED["balance"]),
+        ("channel", SUMMED["channel"]), ("line", SUMMED["line"]), ("concern", "*"),
     ]  # fmt: skip
     with old.transaction():
         for table, columns in copied:
@@ -428,11 +429,43 @@ def test_the_schema_stops_a_defect(world, name, path):
 def test_a_line_that_is_not_counted_is_not_committed(world):
     world.open()
     insert = (
-        "INSERT INTO line SELECT 8, 8, time, kind, holder, owner, asset_id, 0, after, counterpart, body FROM line"
+        "INSERT INTO line SELECT 8, 8, time, kind, holder, owner, asset_id, 0, after, counterpart, body, 0 FROM line"
         " WHERE number = 2"
     )
     with pytest.raises(StoreFailed, match="follow one another"):
         world.store.commit(lambda books: books._db.run(insert))
+
+
+COLUMNS = [(table, column) for table, columns in SUMMED.items() for column in columns.split(", ")]
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_a_bit_that_flips_in_a_row_is_found_by_whoever_reads_it(world, path, table, column):
+    world.open()
+    world.store.close()
+    raw = apsw.Connection(str(path))
+    for trigger in ("settled_for_ever", "lines_stay"):
+        raw.execute(f"DROP TRIGGER {trigger}")
+    raw.execute("PRAGMA ignore_check_constraints = ON")
+    (value,) = raw.execute(
+        f"SELECT {column} FROM {table} ORDER BY rowid LIMIT 1"
+        if table != "balance"
+        else f"SELECT {column} FROM balance LIMIT 1"
+    ).fetchone()
+    raw.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} = ?2", (_flipped(value), value))
+    raw.close()
+    store = LedgerStore.open(path, LEDGER.public)
+    with pytest.raises(StoreFailed, match=f"row .* of {table} is damaged: its checksum does not hold"):
+        audit(store.books)
+    store.close()
+
+
+def _flipped(value):
+    if isinstance(value, int):
+        return value ^ 1
+    if isinstance(value, str):
+        return chr(ord(value[0]) ^ 1) + value[1:]
+    return bytes([value[0] ^ 1]) + value[1:]
 
 
 def test_a_channel_that_is_not_as_it_was_read_is_not_replaced(world):

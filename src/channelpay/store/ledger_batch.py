@@ -21,6 +21,7 @@ from channelpay.store.ledger_books import (
     channel_values,
     marks,
 )
+from channelpay.store.rows import checksum
 from channelpay.store.sqlite import Database, Row
 
 _ROWS_KEPT: Final = 20_000
@@ -29,20 +30,21 @@ _ROWS_KEPT: Final = 20_000
 _EXPIRED_AT_ONCE: Final = 10_000
 """Outcomes dropped in one transaction at most: after a long rest there may be an hour's of them."""
 
-_INSERT_LINE: Final = f"INSERT INTO line ({LINE_COLUMNS}) VALUES ({marks(LINE_COLUMNS)})"
+_INSERT_LINE: Final = f"INSERT INTO line ({LINE_COLUMNS}, sum) VALUES ({marks(LINE_COLUMNS)}, ?)"
 _INSERT_CONCERN: Final = "INSERT INTO concern (account, number, own) VALUES (?, ?, ?)"
-_INSERT_CHANNEL: Final = f"INSERT INTO channel ({CHANNEL_COLUMNS}) VALUES ({marks(CHANNEL_COLUMNS)})"
+_INSERT_CHANNEL: Final = f"INSERT INTO channel ({CHANNEL_COLUMNS}, sum) VALUES ({marks(CHANNEL_COLUMNS)}, ?)"
 _UPDATE_CHANNEL: Final = (
     "UPDATE channel SET status = ?, deposit0 = ?, deposit1 = ?, number = ?, withdrawn0 = ?, withdrawn1 = ?,"
-    " half0 = ?, half1 = ?, deadline = ?, out0 = ?, out1 = ? WHERE channel_id = ? AND status = ? AND number = ?"
+    " half0 = ?, half1 = ?, deadline = ?, out0 = ?, out1 = ?, sum = ?"
+    " WHERE channel_id = ? AND status = ? AND number = ?"
 )
 _PUT_BALANCE: Final = (
-    "INSERT INTO balance (account, asset_id, units) VALUES (?, ?, ?)"
-    " ON CONFLICT (account, asset_id) DO UPDATE SET units = excluded.units"
+    "INSERT INTO balance (account, asset_id, units, sum) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (account, asset_id) DO UPDATE SET units = excluded.units, sum = excluded.sum"
 )
 _PUT_ASSET: Final = (
-    f"INSERT INTO asset ({ASSET_COLUMNS}) VALUES ({marks(ASSET_COLUMNS)})"
-    " ON CONFLICT (asset_id) DO UPDATE SET issued = excluded.issued"
+    f"INSERT INTO asset ({ASSET_COLUMNS}, sum) VALUES ({marks(ASSET_COLUMNS)}, ?)"
+    " ON CONFLICT (asset_id) DO UPDATE SET issued = excluded.issued, sum = excluded.sum"
 )
 _INSERT_OUTCOME: Final = (
     "INSERT INTO outcome (key, request_id, request_hash, valid_until, line, body) VALUES (?, ?, ?, ?, ?, ?)"
@@ -243,9 +245,9 @@ class BatchBooks(SqlReadBooks):
         """Write all that has changed into the transaction; the schema checks it."""
         if self._undo:
             raise AssertionError("an operation reads what only tables can tell, in the middle of its changes")
-        self._db.run_many(_PUT_ASSET, [self._asset_values(row) for row in self._changed_assets.values()])
+        self._db.run_many(_PUT_ASSET, [_summed(self._asset_values(row)) for row in self._changed_assets.values()])
         self._write_channels()  # spec L-13: status first, money second
-        self._db.run_many(_PUT_BALANCE, [(*at, units) for at, units in sorted(self._changed_units.items())])
+        self._db.run_many(_PUT_BALANCE, [_summed((*at, units)) for at, units in sorted(self._changed_units.items())])
         self._write_journal()
         self._write_outcomes()
         self._db.run("UPDATE ledger SET clock = ?, number = ?", (self.clock(), self.number()))
@@ -259,14 +261,14 @@ class BatchBooks(SqlReadBooks):
         for channel_id, new in self._changed_channels.items():
             old = self._stored_channel(channel_id)
             if old is None:
-                self._db.run(_INSERT_CHANNEL, channel_values(new))
+                self._db.run(_INSERT_CHANNEL, _summed(channel_values(new)))
             elif self._db.run(_UPDATE_CHANNEL, (*_changing(new), channel_id, old.status, old.number)) != 1:
                 raise StoreFailed(f"{self._db.path}: channel {channel_id.hex()} is not as it was read")
             self._found[channel_id] = new
 
     def _write_journal(self) -> None:
         lines = self._lines.values()
-        self._db.run_many(_INSERT_LINE, [(*line[:3], str(line.kind), int(line.holder), *line[5:11]) for line in lines])
+        self._db.run_many(_INSERT_LINE, [_summed(_line_values(line)) for line in lines])
         concerns = sorted(
             (account, line.number, int(line.holder is Holder.ACCOUNT)) for line in lines for account in line.watchers
         )
@@ -283,11 +285,20 @@ class BatchBooks(SqlReadBooks):
 
 
 def _changing(row: ChannelRow) -> Row:
-    """What of a channel may ever change."""
+    """What of a channel may ever change, and its checksum."""
     return (
         row.status, row.deposit0, row.deposit1, row.number, row.withdrawn0, row.withdrawn1,
-        row.half0.pack(), row.half1.pack(), row.deadline, row.out0, row.out1,
+        row.half0.pack(), row.half1.pack(), row.deadline, row.out0, row.out1, checksum(*channel_values(row)),
     )  # fmt: skip
+
+
+def _line_values(line: Line) -> Row:
+    return (*line[:3], str(line.kind), int(line.holder), *line[5:11])
+
+
+def _summed(values: Row) -> Row:
+    """The columns that a checksum covers, and the checksum."""
+    return (*values, checksum(*values))
 
 
 def _outcome_values(outcome: StoredOutcome, line: int | None) -> Row:

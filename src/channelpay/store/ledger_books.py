@@ -10,28 +10,21 @@ from channelpay.errors import StoreFailed
 from channelpay.ledger.books import AssetRow, ChannelRow, Holder, Kind, Line, StoredOutcome
 from channelpay.messages.ledger import CLOSING
 from channelpay.statements import Half
+from channelpay.store.ledger_schema import SUMMED
+from channelpay.store.rows import check
 from channelpay.store.sqlite import Database, Row
 
-CHANNEL_COLUMNS: Final = (
-    "channel_id, asset_id, key0, key1, account0, account1, open_nonce, flags, window_s, max_batch, status, "
-    "deposit0, deposit1, opened, number, withdrawn0, withdrawn1, half0, half1, deadline, out0, out1"
-)
-_LINE: Final = (
-    "line.number, line.entry, line.time, line.kind, line.holder, line.owner, line.asset_id, line.delta, line.after, "
-    "line.counterpart, line.body"
-)
-LINE_COLUMNS: Final = _LINE.replace("line.", "")
-ASSET_COLUMNS: Final = "asset_id, code, scale, issuer, issued"
+CHANNEL_COLUMNS: Final = SUMMED["channel"]
+LINE_COLUMNS: Final = SUMMED["line"]
+ASSET_COLUMNS: Final = SUMMED["asset"]
+_CHANNEL: Final = f"{CHANNEL_COLUMNS}, sum"
+_LINE: Final = ", ".join(f"line.{column}" for column in f"{LINE_COLUMNS}, sum".split(", "))
+_ASSET: Final = f"{ASSET_COLUMNS}, sum"
 
 
 def marks(columns: str) -> str:
     """A `?` for each column."""
     return ", ".join("?" for _ in columns.split(","))
-
-
-def _channel(row: Row) -> ChannelRow:
-    values = (*row[:17], Half.unpack(row[17]), Half.unpack(row[18]), *row[19:])
-    return ChannelRow(*values)
 
 
 def channel_values(row: ChannelRow) -> Row:
@@ -43,16 +36,29 @@ def channel_values(row: ChannelRow) -> Row:
     )  # fmt: skip
 
 
-def _line(row: Row) -> Line:
-    number, entry, time, kind, holder, *rest = row
-    return Line(number, entry, time, Kind(kind), Holder(holder), *rest)
-
-
 class SqlReadBooks:
     """`ledger.books.ReadBooks` on one connection; a consistent view within `snapshot` or a transaction."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def _sound(self, table: str, row: Row) -> Row:
+        """The row without its checksum, which comes last; raises StoreFailed if that does not hold."""
+        check(self._db.path, table, row[:-1], row[-1])
+        return row[:-1]
+
+    def _channel(self, row: Row) -> ChannelRow:
+        values = list(self._sound("channel", row))
+        values[17:19] = map(Half.unpack, values[17:19])
+        return ChannelRow(*values)
+
+    def _line(self, row: Row) -> Line:
+        number, entry, time, kind, holder, *rest = self._sound("line", row)
+        return Line(number, entry, time, Kind(kind), Holder(holder), *rest)
+
+    def _balance(self, row: Row) -> tuple[bytes, bytes, int]:
+        account, asset_id, units = self._sound("balance", row)
+        return account, asset_id, units
 
     def snapshot(self) -> AbstractContextManager[None]:
         """All reads inside see one moment."""
@@ -69,20 +75,22 @@ class SqlReadBooks:
         return int(self._one("SELECT number FROM ledger"))
 
     def asset(self, asset_id: bytes) -> AssetRow | None:
-        row = self._db.row(f"SELECT {ASSET_COLUMNS} FROM asset WHERE asset_id = ?", (asset_id,))
-        return AssetRow(*row) if row else None
+        row = self._db.row(f"SELECT {_ASSET} FROM asset WHERE asset_id = ?", (asset_id,))
+        return AssetRow(*self._sound("asset", row)) if row else None
 
     def assets(self) -> Sequence[AssetRow]:
-        return [AssetRow(*row) for row in self._db.rows(f"SELECT {ASSET_COLUMNS} FROM asset ORDER BY ordinal")]
+        rows = self._db.rows(f"SELECT {_ASSET} FROM asset ORDER BY ordinal")
+        return [AssetRow(*self._sound("asset", row)) for row in rows]
 
     def balance(self, account: bytes, asset_id: bytes) -> int:
-        row = self._db.row("SELECT units FROM balance WHERE account = ? AND asset_id = ?", (account, asset_id))
-        return row[0] if row else 0
+        sql = "SELECT account, asset_id, units, sum FROM balance WHERE account = ? AND asset_id = ?"
+        row = self._db.row(sql, (account, asset_id))
+        return self._balance(row)[2] if row else 0
 
     def holdings(self, account: bytes, number: int | None = None) -> Sequence[tuple[bytes, int]]:
         if number is None:
-            sql = "SELECT asset_id, units FROM balance WHERE account = ? ORDER BY asset_id"
-            return [(asset_id, units) for asset_id, units in self._db.rows(sql, (account,))]
+            sql = "SELECT account, asset_id, units, sum FROM balance WHERE account = ? ORDER BY asset_id"
+            return [self._balance(row)[1:] for row in self._db.rows(sql, (account,))]
         sql = (
             "SELECT b.asset_id, (SELECT after FROM line WHERE holder = 0 AND owner = b.account AND"
             " line.asset_id = b.asset_id AND line.number <= ? ORDER BY line.number DESC LIMIT 1)"
@@ -91,34 +99,32 @@ class SqlReadBooks:
         return [(asset_id, units) for asset_id, units in self._db.rows(sql, (number, account)) if units is not None]
 
     def channel(self, channel_id: bytes) -> ChannelRow | None:
-        row = self._db.row(f"SELECT {CHANNEL_COLUMNS} FROM channel WHERE channel_id = ?", (channel_id,))
-        return _channel(row) if row else None
+        row = self._db.row(f"SELECT {_CHANNEL} FROM channel WHERE channel_id = ?", (channel_id,))
+        return self._channel(row) if row else None
 
     def channels(self, account: bytes, after: int, limit: int) -> Sequence[ChannelRow]:
         # Each half is cut off before they are joined, so that a page costs the same however many follow it.
-        half = (
-            f"SELECT * FROM (SELECT {CHANNEL_COLUMNS} FROM channel WHERE {{}} AND opened > ?2 ORDER BY opened LIMIT ?3)"
-        )
+        half = f"SELECT * FROM (SELECT {_CHANNEL} FROM channel WHERE {{}} AND opened > ?2 ORDER BY opened LIMIT ?3)"
         sql = (
             f"{half.format('account0 = ?1')} UNION ALL {half.format('account1 = ?1 AND account0 <> ?1')}"
             " ORDER BY opened LIMIT ?3"
         )
-        return [_channel(row) for row in self._db.rows(sql, (account, after, limit))]
+        return [self._channel(row) for row in self._db.rows(sql, (account, after, limit))]
 
     def disputes(self, until: int | None, limit: int | None) -> Sequence[ChannelRow]:
         sql = (
-            f"SELECT {CHANNEL_COLUMNS} FROM channel WHERE status = {CLOSING} AND deadline <= ?"
+            f"SELECT {_CHANNEL} FROM channel WHERE status = {CLOSING} AND deadline <= ?"
             " ORDER BY deadline, channel_id LIMIT ?"
         )
         bounds = (2**63 - 1 if until is None else until, -1 if limit is None else limit)
-        return [_channel(row) for row in self._db.rows(sql, bounds)]
+        return [self._channel(row) for row in self._db.rows(sql, bounds)]
 
     def lines(self, account: bytes, after: int, limit: int, *, own: bool) -> Sequence[Line]:
         sql = (
             f"SELECT {_LINE} FROM concern JOIN line USING (number)"
             " WHERE concern.account = ? AND concern.number > ? AND concern.own >= ? ORDER BY concern.number LIMIT ?"
         )
-        return [_line(row) for row in self._db.rows(sql, (account, after, int(own), limit))]
+        return [self._line(row) for row in self._db.rows(sql, (account, after, int(own), limit))]
 
     def outcome(self, key: bytes, request_id: bytes) -> StoredOutcome | None:
         sql = (
@@ -129,15 +135,15 @@ class SqlReadBooks:
         return StoredOutcome(*row) if row else None
 
     def whole_journal(self) -> Iterator[Line]:
-        return (_line(row) for row in self._db.stream(f"SELECT {_LINE} FROM line ORDER BY number"))
+        return (self._line(row) for row in self._db.stream(f"SELECT {_LINE} FROM line ORDER BY number"))
 
     def all_balances(self) -> Iterator[tuple[bytes, bytes, int]]:
-        rows = self._db.stream("SELECT account, asset_id, units FROM balance ORDER BY account, asset_id")
-        return ((account, asset_id, units) for account, asset_id, units in rows)
+        rows = self._db.stream("SELECT account, asset_id, units, sum FROM balance ORDER BY account, asset_id")
+        return (self._balance(row) for row in rows)
 
     def all_channels(self) -> Iterator[ChannelRow]:
-        rows = self._db.stream(f"SELECT {CHANNEL_COLUMNS} FROM channel ORDER BY channel_id")
-        return (_channel(row) for row in rows)
+        rows = self._db.stream(f"SELECT {_CHANNEL} FROM channel ORDER BY channel_id")
+        return (self._channel(row) for row in rows)
 
     def close(self) -> None:
         """Close the connection."""

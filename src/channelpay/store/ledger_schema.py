@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from channelpay.store.sqlite import Schema
+from channelpay.store.rows import checksum
+from channelpay.store.sqlite import Database, Schema
 
 _VERSION_1: Final = """
 CREATE TABLE ledger (
@@ -170,4 +171,36 @@ BEGIN
 END;
 """
 
-SCHEMA: Final = Schema("ledger", 0x63706C31, (_VERSION_1, _VERSION_2))  # "cpl1"
+SUMMED: Final = {
+    "asset": "asset_id, code, scale, issuer, issued",
+    "balance": "account, asset_id, units",
+    "channel": (
+        "channel_id, asset_id, key0, key1, account0, account1, open_nonce, flags, window_s, max_batch, status, "
+        "deposit0, deposit1, opened, number, withdrawn0, withdrawn1, half0, half1, deadline, out0, out1"
+    ),
+    "line": "number, entry, time, kind, holder, owner, asset_id, delta, after, counterpart, body",
+}
+"""Tables that say where money is, and the columns that a row's checksum covers, the row's name first."""
+
+_SETTLED_FOR_EVER: Final = """
+CREATE TRIGGER settled_for_ever BEFORE UPDATE ON channel WHEN OLD.status = 2
+BEGIN SELECT RAISE(ABORT, 'a settled channel never changes'); END;
+"""
+_LINES_STAY: Final = """
+CREATE TRIGGER lines_stay BEFORE UPDATE ON line BEGIN SELECT RAISE(ABORT, 'the journal only grows'); END;
+"""
+
+
+def _to_version_3(db: Database) -> None:
+    """Every row of these tables gets a checksum of its own (`rows`)."""
+    db.run("DROP TRIGGER settled_for_ever; DROP TRIGGER lines_stay;")
+    for table, columns in SUMMED.items():
+        db.run(f"ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0")
+        key = "account = ? AND asset_id = ?" if table == "balance" else f"{columns.partition(',')[0]} = ?"
+        names = key.count("?")
+        rows = db.rows(f"SELECT {columns} FROM {table}")
+        db.run_many(f"UPDATE {table} SET sum = ? WHERE {key}", ((checksum(*row), *row[:names]) for row in rows))
+    db.run(_SETTLED_FOR_EVER + _LINES_STAY)
+
+
+SCHEMA: Final = Schema("ledger", 0x63706C31, (_VERSION_1, _VERSION_2, _to_version_3))  # "cpl1"
