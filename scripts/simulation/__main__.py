@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from simulation import runner
+from simulation import crashes, runner
 
 _RESULTS = Path(__file__).resolve().parents[2] / "spec" / "results" / "simulation.json"
 
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--trace", type=int, default=0, metavar="LINES", help="print the last lines of each trace")
     parser.add_argument("--log", action="store_true", help="print what the daemons log")
     parser.add_argument("--minutes", type=float, default=None, help="stop after so long, between two seeds")
+    parser.add_argument("--points", nargs="+", default=[], metavar="NAME", help="crash at these crash points only")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument(
         "--add", action="store_true", help=f"add what was found to {_RESULTS.name} and renew the chapter"
@@ -46,6 +47,10 @@ def main() -> int:
         from simulation import sabotage
 
         return sabotage.check(options.sabotage)
+    unknown = sorted(set(options.points) - set(crashes.plan_names()))
+    if unknown:
+        parser.error(f"no crash point is called {', '.join(unknown)}")
+    crashes.FOCUS += options.points
     plan = runner.Plan(options.seed, options.seeds, options.payments, options.trace, options.minutes, options.first)
     return runner.run(plan, _RESULTS if options.add else None)
 

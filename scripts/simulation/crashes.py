@@ -187,6 +187,10 @@ CALLED: Final = {
 """What an owner does so that a process comes by a point that is seldom passed."""
 
 
+FOCUS: list[str] = []
+"""Crash points that all crashes of this run are at, if there are any: for those that others seldom reach."""
+
+
 def plan_names() -> list[str]:
     """All crash points of nodes and of a ledger, in an order that never changes for one source."""
     return [*awaits(), *(f"{kind} {event}" for kind in ("node", "ledger") for event in EVENTS)]

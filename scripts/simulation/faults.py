@@ -12,7 +12,7 @@ from typing import Final
 import apsw
 import trio
 
-from simulation.crashes import AT_THE_END, AT_THE_START, CALLED, Armed, plan_names
+from simulation.crashes import AT_THE_END, AT_THE_START, CALLED, FOCUS, Armed, plan_names
 from simulation.disk import Content, Loss
 from simulation.process import NodeProcess, Process
 from simulation.workload import Owner
@@ -78,6 +78,8 @@ class Nemesis:
         self.world = world
         self.rng = random.Random(world.rng.random())
         self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 2, 4))[0]
+        if FOCUS:
+            self.profile = "crashes"
         self._crashing = "crash point" in PROFILES[self.profile]
         self._owners = {owner.name: owner for owner in owners}
         self._done: Counter[str] = Counter()
@@ -104,7 +106,12 @@ class Nemesis:
     async def keep_alive(self, process: Process) -> None:
         """Start a process again whenever it has ended, as its operator would."""
         while not self.world.over:
-            if process.name not in self._pending and not self._healed and self._crashing and self.rng.random() < 0.6:
+            if (
+                process.name not in self._pending
+                and not self._healed
+                and self._crashing
+                and self.rng.random() < (0.2 if FOCUS else 0.6)
+            ):
                 target, armed = self._next_crash()
                 self._pending[target.name] = armed
             life = await process.live(self._pending.pop(process.name, None))
@@ -332,7 +339,7 @@ class Nemesis:
 
     def _next_crash(self) -> tuple[Process, Armed]:
         """Points take turns over the seeds, so that rare ones have their turn as often as others."""
-        names = plan_names()
+        names = FOCUS or plan_names()
         name = names[(self.world.seed * 5 + self._crashes) % len(names)]
         self._crashes += 1
         ledger = name.startswith(("ledger_server.", "ledger "))
