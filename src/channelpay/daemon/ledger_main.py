@@ -12,6 +12,7 @@ import trio
 
 from channelpay.daemon.ledger_server import serve_ledger
 from channelpay.daemon.main import set_up_logs
+from channelpay.daemon.memory import keep_tidy
 from channelpay.daemon.usage import tell_usage
 from channelpay.errors import ChannelpayError, StoreFailed
 from channelpay.home import Home
@@ -64,6 +65,7 @@ async def _serve(store: LedgerStore, keys: Keyring, config: LedgerConfig) -> Non
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_wait_for_signal, stop)
         await nursery.start(tell_usage, structlog.get_logger("channelpay.ledger"))
+        nursery.start_soon(keep_tidy)
         try:
             await serve_ledger(store, keys.identity, rules, terms.listen, admission=config.admission, stop=stop)
         except (ChannelpayError, OSError) as error:

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from channelpay.daemon.embedded import Stopping, run
+from channelpay.daemon.memory import keep_tidy
 from channelpay.daemon.usage import tell_usage
 from channelpay.errors import ChannelpayError, StoreFailed
 from channelpay.home import Home
@@ -62,6 +63,7 @@ async def _run(home: Home, config: NodeConfig, restored: bool) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_signal, signals, stop)
             await nursery.start(tell_usage, structlog.get_logger("channelpay.node"))
+            nursery.start_soon(keep_tidy)
             try:
                 async with run(home, config, stop, restored=restored):
                     await stop.event.wait()
