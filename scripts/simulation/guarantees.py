@@ -44,6 +44,10 @@ LATENT_DAMAGE: Final = Excuse("damage that nobody has read", frozenset({"unresol
 """A bit that flipped in a page which nothing needed again, and which then moved: found by whoever reads it next."""
 
 
+HIDDEN_ROW: Final = Excuse("a bit in the key of a ledger's row", frozenset({"conservation"}))
+"""A row that is looked for by its key is not found if the key is damaged, and its checksum is never read."""
+
+
 def excuse_for(world: World, *names: str) -> Excuse | None:
     """What the table excuses in findings that concern these parties; None: nothing."""
     parties = set(names) if names else set(world.rolled_back) | world.cheaters

@@ -279,6 +279,10 @@ class Owner:
             await self.answered(left, ANSWER_S)
             if any(p.state is State.ASKED for p in left):
                 await trio.sleep(1.0)
+        shown = await self.call(control.ShowChannel(channel.channel_id.hex()))
+        is_open = isinstance(shown, control.ChannelOne) and shown.channel.phase == "open"
+        if is_open and not self.world.rolled_back:  # a restored store may wait for hours, and rightly
+            self.world.account.find("unresolved", "payments have no answer, and nothing hinders them", *channel.sides)
         # The rest is looked up when the channel has settled.
 
     async def look_up(self, channel: ChannelAccount) -> None:
