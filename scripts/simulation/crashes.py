@@ -38,6 +38,7 @@ NOT_SIMULATED: Final = {
 
 _FLOODS: Final = "a peer that asks or leaves unread more than anybody does here; scripts/hostile has one"
 NOT_REACHED: Final = {
+    "api.Api._balance/2": "an asset that was made since the ledger was last asked: there is one from the beginning",
     "accepting._Server.accepted/1": "a connection refused at the doorstep: nobody floods here; scripts/hostile does",
     "ledger_server._Client.wait_for_room/1": _FLOODS,
     "ledger_server._Client.wait_for_room/2": _FLOODS,

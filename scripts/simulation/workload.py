@@ -48,6 +48,7 @@ class Owner:
         self.name = process.name
         self.rng = random.Random(world.rng.random())
         self._calls = 0
+        self._received = 0  # payments that the node has received, as it said last
 
     # --- Asking --------------------------------------------------------------------------------
 
@@ -354,11 +355,16 @@ class Owner:
             )
             await self.move(channel, wishes[side], method, 1)
         else:
+            await self._learn_received()
             await self.call(self._method(what, channel, side), patience_s=3.0)
+
+    async def _learn_received(self) -> None:
+        status = await self.call(control.Status())
+        if isinstance(status, control.StatusView):
+            self._received = status.received
 
     def _method(self, what: str, channel: ChannelAccount, side: int) -> control.Method:
         peer = next(node for node in self.world.nodes if node.name == channel.sides[1 - side])
-        read = max(self.world.account.seen.get(self.name, {}), default=0)
         methods: dict[str, control.Method] = {
             "balance": control.Balance(),
             "assets": control.ListAssets(),
@@ -366,7 +372,7 @@ class Owner:
             "status": control.Status(),
             "connect": control.ConnectPeer(address_of(peer)),
             "history": control.History(channel.channel_id, side, 1, 100),
-            "payments": control.Payments(read + 1, 50, 1),
+            "payments": control.Payments(self._received, 50, 1),
             "claim": control.ClaimChannel(channel.channel_id),
             "close": control.CloseChannel(channel.channel_id, 0, 1),
         }
@@ -375,6 +381,7 @@ class Owner:
     async def _ask_around(self, channel: ChannelAccount, side: int) -> None:
         """Whatever else an owner may want to know, or wait for."""
         what = self.rng.choice(("balance", "assets", "peers", "status", "connect", "history", "payments"))
+        await self._learn_received()
         await self.call(self._method(what, channel, side), patience_s=6.0)
 
     async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
