@@ -58,7 +58,7 @@ class _Audit:
 
     def find(self, counter: str, what: str, excuse: Excuse | None = None) -> None:
         """Count a finding, or set it aside if the table says so."""
-        if counter == "conservation" and self.world.ledger.disk.damaged:
+        if counter in HIDDEN_ROW.counters and self.world.ledger.disk.damaged:
             excuse = HIDDEN_ROW
         if excuse is not None and counter in excuse.counters:
             self.verdict.excused[f"{excuse.name}: {counter}"] += 1

@@ -28,6 +28,7 @@ NOT_SIMULATED: Final = {
     "usage": _KILLED_FOR_REAL,
     "control_server": "the owner's socket; owners call the Api behind it",
     "outbox": "the owner's socket; owners call the Api behind it",
+    "memory": "an embedding process's housekeeping of the interpreter",
     "ledger_client": "a client's, not a daemon's",
     "outside": "the door that the simulation stands in",
     "secure": _ABOVE_TLS,

@@ -44,8 +44,8 @@ LATENT_DAMAGE: Final = Excuse("damage that nobody has read", frozenset({"unresol
 """A bit that flipped in a page which nothing needed again, and which then moved: found by whoever reads it next."""
 
 
-HIDDEN_ROW: Final = Excuse("a bit in the key of a ledger's row", frozenset({"conservation"}))
-"""A row that is looked for by its key is not found if the key is damaged, and its checksum is never read."""
+HIDDEN_ROW: Final = Excuse("a bit in a key of the ledger's", frozenset({"conservation", "unresolved"}))
+"""A row that is looked for by a key or an index that is damaged is not found, and its checksum is never read."""
 
 
 def excuse_for(world: World, *names: str) -> Excuse | None:

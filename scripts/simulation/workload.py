@@ -308,7 +308,9 @@ class Owner:
                 else:
                     payment.state, payment.may_be_paid = State.REFUSED, False
             elif paid != (payment.state is State.PAID):
-                self.world.account.find("drift", f"told {payment.state.value}, now status {view.status}", self.name)
+                self.world.account.find(
+                    "drift", f"told {payment.state.value}, now status {view.status}", *channel.sides
+                )
 
     # --- Money ---------------------------------------------------------------------------------
 
