@@ -131,6 +131,20 @@ async def test_a_close_notify_is_the_end_too(autojump_clock: trio.testing.MockCl
     assert await accepted.receive_some() == b""
 
 
+async def test_nothing_is_read_behind_a_close_notify(autojump_clock: trio.testing.MockClock) -> None:
+    """Nobody would ever take it: whoever goes on sending must not fill the memory."""
+    dialled, accepted = await _handshake(tls.client_context(), tls.fresh_certificate())
+    await dialled.send_all(b"last")
+    with pytest.raises(ssl.SSLWantReadError):
+        dialled._tls.unwrap()
+    await dialled.transport.send_all(dialled._outgoing.read())
+    assert await accepted.receive_some() == b"last"
+    await dialled.transport.send_all(bytes(1_000_000))
+    with trio.fail_after(1):
+        assert await accepted.receive_some() == b""
+    assert accepted._incoming.pending == 0
+
+
 async def test_a_spoiled_record_breaks_the_stream_behind_what_came_whole() -> None:
     dialled, accepted = await _handshake(tls.client_context(), tls.fresh_certificate())
     await dialled.send_all(b"whole")

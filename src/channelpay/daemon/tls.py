@@ -88,13 +88,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
     The end of the transport counts as the end, without a close_notify, which frames do not need (spec T-8).
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "_unsent", "transport")
+    __slots__ = ("_ended", "_incoming", "_outgoing", "_tls", "_unsent", "transport")
 
     def __init__(self, transport: trio.abc.HalfCloseableStream, context: ssl.SSLContext, *, server_side: bool) -> None:
         self.transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self._unsent = b""  # encrypted, and not yet taken by the transport
+        self._ended = False  # a close_notify came: OpenSSL takes nothing that follows, so it must not be kept for it
 
     async def do_handshake(self) -> None:
         """Shake hands."""
@@ -131,7 +132,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """All that is here, at least one byte; b"" at the end. `max_bytes` is trio's, and no bound here."""
         while not (data := self._decrypt()):
-            if not await self._read_transport():
+            if self._ended or not await self._read_transport():
                 return b""
         return data
 
@@ -141,10 +142,11 @@ class TlsStream(trio.abc.HalfCloseableStream):
         try:
             while part := self._tls.read(_PIECE_BYTES):
                 parts.append(part)
+            self._ended = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # a close_notify; the transport's end follows
-            pass
+        except ssl.SSLZeroReturnError:
+            self._ended = True
         except ssl.SSLError as error:
             if not parts:  # what came whole before the fault counts; the fault comes again
                 raise trio.BrokenResourceError from error
