@@ -175,6 +175,18 @@ def test_whoever_holds_a_channel_that_was_dropped_holds_the_one_that_comes_back(
     assert held.acked.total == 4
 
 
+def test_a_store_found_to_be_old_is_so_for_a_channel_that_somebody_still_holds(tmp_path):
+    """Else it would close alone with what it knows, without having heard the peer (spec X-11)."""
+    world, _, b = open_pair(tmp_path)
+    channel = b.channel()
+    world.cut(b)
+    world.settle()
+    assert loaded(b) == set()
+    b.node.mark_restored()
+    assert b.node.channels[channel.channel_id] is channel
+    assert channel.restored
+
+
 def test_a_look_leaves_nothing_in_memory(tmp_path):
     _, a, _ = open_pair(tmp_path)
     a.crash()

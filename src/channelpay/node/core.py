@@ -112,7 +112,7 @@ class Core:
         """The store came from a backup: no payments until what it may have forgotten has expired (spec C-28)."""
         self.ledger.restored_until = RESTORED
         self._ready.persist.restored_until = RESTORED
-        for channel in self.roster.loaded.values():
+        for channel in self.roster.loaded_or_held():
             channel.restored = True
 
     def load_request(self, request: Request) -> None:

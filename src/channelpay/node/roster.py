@@ -173,6 +173,10 @@ class Roster:
         """The channels with a peer that are in memory."""
         return [self.loaded[key] for key in self.by_peer.get(peer_id, ()) if key in self.loaded]
 
+    def loaded_or_held(self) -> list[Channel]:
+        """The channels that are in memory, and those that were dropped and that somebody still holds."""
+        return [*self.loaded.values(), *self._dropped.values()]
+
     def loaded_live(self) -> list[Channel]:
         """The living channels that are in memory."""
         return [channel for key, channel in self.loaded.items() if key in self._living]
