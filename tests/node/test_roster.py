@@ -160,6 +160,17 @@ def test_an_event_about_a_settled_channel_loads_nothing(tmp_path):
         assert dict(node.node.roster.live) == {}
 
 
+def test_an_answer_about_a_channel_leaves_nothing_in_memory(tmp_path):
+    world, _, b = open_pair(tmp_path)
+    (channel_id,) = b.node.channels
+    world.cut(b)
+    world.settle()
+    b.node.read_channel(channel_id)
+    world.settle()
+    assert b.node.ledger.wants_reading(channel_id), "it was answered"
+    assert loaded(b) == set()
+
+
 def test_whoever_holds_a_channel_that_was_dropped_holds_the_one_that_comes_back(tmp_path):
     world, a, b = open_pair(tmp_path)
     held = a.channel()

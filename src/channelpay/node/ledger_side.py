@@ -63,6 +63,8 @@ class LedgerSide(Core):
         channel = self.channels.get(asked.channel_id) if asked.channel_id else None
         if channel is not None:
             self._answered(channel, asked.operation, outcome, text, newest)
+            if not channel.connected:  # an answer that means nothing to it has loaded it all the same
+                self._drop_if_idle(channel)
         elif isinstance(asked.operation, ask.Subscribe) and outcome:
             self._ready.notes.append(OperatorNote(b"", f"the ledger refused the subscription: {text}"))
 
