@@ -11,7 +11,7 @@ to look.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,7 @@ import trio
 from channelpay.crypto import SigningKey, sha256
 from channelpay.daemon.accepting import serve
 from channelpay.daemon.descriptors import connections_possible
-from channelpay.daemon.link import Link
+from channelpay.daemon.link import Link, leaves
 from channelpay.daemon.outside import in_thread, wall_time
 from channelpay.daemon.outside import listen as open_listeners
 from channelpay.errors import ErrorCode, RemoteError, StoreFailed
@@ -297,7 +297,7 @@ async def serve_ledger(
             await server.stop()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        failure = next((leaf for leaf in _leaves(group) if isinstance(leaf, StoreFailed)), None)
+        failure = next((leaf for leaf in leaves(group) if isinstance(leaf, StoreFailed)), None)
         if failure is None:
             raise
         raise failure from group
@@ -310,11 +310,3 @@ def _as_gathered(_: Books) -> None:
 def _place(listener: trio.SocketListener) -> Place:
     host, port = listener.socket.getsockname()[:2]
     return host, port
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
