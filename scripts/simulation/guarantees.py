@@ -44,10 +44,6 @@ LATENT_DAMAGE: Final = Excuse("damage that nobody has read", frozenset({"unresol
 """A bit that flipped in a page which nothing needed again, and which then moved: found by whoever reads it next."""
 
 
-HIDDEN_ROW: Final = Excuse("a bit in a key of the ledger's", frozenset({"conservation", "unresolved"}))
-"""A row that is looked for by a key or an index that is damaged is not found, and its checksum is never read."""
-
-
 def excuse_for(world: World, *names: str) -> Excuse | None:
     """What the table excuses in findings that concern these parties; None: nothing."""
     parties = set(names) if names else set(world.rolled_back) | world.cheaters

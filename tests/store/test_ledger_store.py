@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import partial
 
@@ -454,10 +455,77 @@ def test_a_bit_that_flips_in_a_row_is_found_by_whoever_reads_it(world, path, tab
     ).fetchone()
     raw.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} = ?2", (_flipped(value), value))
     raw.close()
+    with pytest.raises(
+        StoreFailed, match=f"row .* of {table} is damaged: its checksum does not hold|{path} is damaged: "
+    ):
+        _open_and_audit(path)
+
+
+def test_a_bit_that_flips_in_a_key_or_an_index_stops_the_ledger_at_its_start(world, path):
+    channel = world.open()
+    world.ask(KEY0, ops.Close(channel, (state(channel, half(9, 90)),)))
+    world.store.close()
+    raw = apsw.Connection(str(path))
+    raw.execute("VACUUM")
+    answers = [body for (body,) in raw.execute("SELECT body FROM outcome WHERE body <> x''")]
+    raw.close()
+    sound = path.read_bytes()
+    searched = sound
+    for body in answers:  # they are no keys
+        searched = searched.replace(body, bytes(len(body)))
+    found = 0
+    for name in (channel, ALICE.public, BOB.public, USD):
+        for place in re.finditer(re.escape(name), searched):
+            damage = bytearray(sound)
+            damage[place.start() + 7] ^= 16
+            path.write_bytes(damage)
+            if says := _refusal_at_start(path):
+                assert str(path) in says
+                assert "restore a backup" in says
+                found += 1
+            else:  # in a line of the journal, whose checksum is read with it
+                with pytest.raises(StoreFailed, match="of line is damaged: its checksum does not hold"):
+                    _open_and_audit(path)
+    path.write_bytes(sound)
+    LedgerStore.open(path, LEDGER.public).close()
+    assert found > 30  # the rows, their indexes, and all that leads from an account to its lines
+
+
+def _open_and_audit(path):
     store = LedgerStore.open(path, LEDGER.public)
-    with pytest.raises(StoreFailed, match=f"row .* of {table} is damaged: its checksum does not hold"):
+    try:
         audit(store.books)
-    store.close()
+    finally:
+        store.close()
+
+
+def _refusal_at_start(path):
+    """Why the ledger does not start on this file; "" if it does."""
+    try:
+        LedgerStore.open(path, LEDGER.public).close()
+    except StoreFailed as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("DELETE FROM balance WHERE units = (SELECT MAX(units) FROM balance)", "units of .* are held"),
+        ("UPDATE ledger SET number = number + 1", "its newest is"),
+        ("DELETE FROM concern WHERE number = 2", "line 2 of the journal is not found"),
+        ("INSERT INTO concern SELECT account, 9999, own FROM concern LIMIT 1", "stand under"),
+    ],
+)
+def test_a_row_that_is_gone_stops_the_ledger_at_its_start(world, path, change, says):
+    world.open()
+    world.store.close()
+    raw = apsw.Connection(str(path))
+    raw.execute("DROP TRIGGER entries_are_whole")
+    raw.execute(change)
+    raw.close()
+    with pytest.raises(StoreFailed, match=f"is damaged: .*{says}"):
+        LedgerStore.open(path, LEDGER.public)
 
 
 def _flipped(value):

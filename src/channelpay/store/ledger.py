@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from channelpay.errors import StoreFailed
 from channelpay.store.ledger_batch import BatchBooks
 from channelpay.store.ledger_books import SqlReadBooks
+from channelpay.store.ledger_check import check_whole
 from channelpay.store.ledger_schema import SCHEMA
 from channelpay.store.sqlite import Database, open_database, open_reader
 
@@ -49,12 +50,16 @@ class LedgerStore:
 
     @classmethod
     def open(cls, path: Path, ledger_id: bytes, *, vfs: str | None = None) -> LedgerStore:
-        """The ledger in `path`, which must be the one named `ledger_id`."""
-        store = cls(open_database(path, SCHEMA, vfs=vfs))
-        if store.books.ledger_id() != ledger_id:
-            store.close()
-            raise StoreFailed(f"{path} holds the books of another ledger than this seed's")
-        return store
+        """The ledger in `path`, which must be the one named `ledger_id`, and undamaged (spec L-51)."""
+        database = open_database(path, SCHEMA, vfs=vfs)
+        try:
+            if SqlReadBooks(database).ledger_id() != ledger_id:
+                raise StoreFailed(f"{path} holds the books of another ledger than this seed's")
+            check_whole(database)
+            return cls(database)
+        except BaseException:
+            database.close()
+            raise
 
     def commit(self, work: Callable[[BatchBooks], _T]) -> tuple[_T, frozenset[bytes]]:
         """Do `work` after what `batch` has gathered, and end the transaction.

@@ -170,6 +170,12 @@ class Database:
             raise _failure(path, error) from error
         _sync(path)
 
+    def check_structure(self) -> None:
+        """Raises StoreFailed unless SQLite finds the file sound and every index what its table says."""
+        found = self.rows("PRAGMA integrity_check(1)")
+        if found != [("ok",)]:
+            raise damaged(self.path, str(found[0][0]))
+
     def close(self) -> None:
         """Close the file and let another process have it. Harmless a second time."""
         try:
@@ -336,6 +342,11 @@ def lock_store(path: Path, name: str) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
     return descriptor
+
+
+def damaged(path: Path, what: str) -> StoreFailed:
+    """What to raise when a file is not what it was when it was written."""
+    return StoreFailed(f"{path} is damaged: {what}; check the disk and restore a backup (channelpay backup restore)")
 
 
 def _failure(path: Path, error: apsw.Error) -> StoreFailed:
