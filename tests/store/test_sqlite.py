@@ -156,21 +156,6 @@ def test_a_transaction_is_all_or_nothing(database):
     assert _coins(database) == [1, 4]
 
 
-def test_a_savepoint_is_undone_alone(database):
-    def fail():
-        with database.savepoint():
-            database.run("INSERT INTO coin VALUES (3)")
-            raise KeyError
-
-    with database.transaction():
-        database.run("INSERT INTO coin VALUES (2)")
-        with pytest.raises(KeyError):
-            fail()
-        with database.savepoint():
-            database.run("INSERT INTO coin VALUES (4)")
-    assert _coins(database) == [1, 2, 4]
-
-
 def test_a_reader_sees_commits_only_and_a_snapshot_stands_still(database):
     reader = database.reader()
     with database.transaction():

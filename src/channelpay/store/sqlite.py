@@ -131,18 +131,6 @@ class Database:
             raise
 
     @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Part of a transaction that is undone alone when an exception leaves the block."""
-        self.run("SAVEPOINT part")
-        try:
-            yield
-        except BaseException:
-            self._undo("ROLLBACK TO part")
-            self._undo("RELEASE part")
-            raise
-        self.run("RELEASE part")
-
-    @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Reads inside see one moment of the file, whatever is committed meanwhile."""
         self.run("BEGIN")
