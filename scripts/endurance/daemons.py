@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,15 +143,6 @@ def _make(directory: Path, name: str, port: int, config: str) -> Daemon:
     home = Home(directory / name)
     home.create(words_from_entropy(os.urandom(32)), config)
     return Daemon(name, home, port)
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Every single exception in a group of groups."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error
 
 
 async def run_to_end(play: Callable[[], Awaitable[T]]) -> T | None:

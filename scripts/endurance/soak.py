@@ -24,13 +24,14 @@ from typing import Any, Final
 
 import trio
 
+from channelpay.daemon.link import leaves
 from channelpay.daemon.usage import SIGNAL
 from channelpay.errors import ChannelpayError
 from channelpay.services.demo.stage import tails
 from endurance.audit import judge
 from endurance.chapter import SOAK, renew, soak_table
 from endurance.company import CLOSE_LIMIT_S, STOP_LIMIT_S, Company, Employed, Load
-from endurance.daemons import Daemon, EnduranceFailed, World, leaves, open_world, run_to_end
+from endurance.daemons import Daemon, EnduranceFailed, World, open_world, run_to_end
 
 ABOUT: Final = "A run of scripts/soak: what each daemon used on average, and how it grew, in per cent an hour."
 EXIT_OK: Final = 0

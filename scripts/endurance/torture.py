@@ -24,12 +24,13 @@ from typing import Any, Final
 
 import trio
 
+from channelpay.daemon.link import leaves
 from channelpay.errors import ChannelpayError
 from channelpay.services.demo.stage import tails
 from endurance.audit import Findings, judge
 from endurance.chapter import TORTURE, renew
 from endurance.company import CLOSE_LIMIT_S, STOP_LIMIT_S, Company, Employed, Load
-from endurance.daemons import Daemon, EnduranceFailed, World, leaves, open_world, run_to_end
+from endurance.daemons import Daemon, EnduranceFailed, World, open_world, run_to_end
 from endurance.results import read_rounds, sums, write_rounds
 
 ABOUT: Final = "Rounds of scripts/torture: what was killed, what was done meanwhile, and the seven counters."

@@ -257,7 +257,7 @@ def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effect
     RemoteError for a message that waited for it.
     """
     if c.reading is None or reading.number >= c.reading.number:  # else overtaken by a newer one
-        _follow(c, reading, time, now, fx)
+        _follow(c, reading, time, fx)
     if c.awaiting_reading and asked:
         c.awaiting_reading = False
         c.reading_is_newer = True
@@ -267,7 +267,7 @@ def ledger_reading(c: Channel, reading: Reading, time: int, now: Now, fx: Effect
         advance(c, now, fx)
 
 
-def _follow(c: Channel, reading: Reading, time: int, now: Now, fx: Effects) -> None:
+def _follow(c: Channel, reading: Reading, time: int, fx: Effects) -> None:
     if c.reading != reading:
         c.reading = reading
         fx.save = True
@@ -275,7 +275,7 @@ def _follow(c: Channel, reading: Reading, time: int, now: Now, fx: Effects) -> N
     if c.phase == Phase.ACCEPTED and reading.status != SETTLED:
         _fund(c, fx)
     withdrawals.follow_ledger(c, time, fx)
-    closing.follow_ledger(c, reading, now, fx)
+    closing.follow_ledger(c, reading, fx)
 
 
 def _fund(c: Channel, fx: Effects) -> None:

@@ -295,7 +295,7 @@ def co_sign(c: Channel, held: Held) -> CoSigned:
 # --- What the ledger shows ---------------------------------------------------------------------
 
 
-def follow_ledger(c: Channel, reading: Reading, now: Now, fx: Effects) -> None:
+def follow_ledger(c: Channel, reading: Reading, fx: Effects) -> None:
     """CLOSING on the ledger stops the channel; SETTLED ends it (spec X-5)."""
     if reading.status == CLOSING and c.phase in (Phase.FUNDED, Phase.OPEN, Phase.SHUTDOWN, Phase.FINAL):
         fx.notes.append(OperatorNote(c.channel_id, "the ledger shows a dispute; answering with the newest state"))
