@@ -18,7 +18,7 @@ from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from simulation.model import ChannelAccount
 from simulation.process import LIFE, START, NodeProcess, connect
-from simulation.tamper import KINDS, Tamper
+from simulation.tamper import KINDS, WITHHELD, Tamper
 from simulation.tap import Channel
 from simulation.world import LEDGER_PLACE, World, ledger_keys
 
@@ -45,6 +45,7 @@ class Cheater:
         self.world = world
         self.process = process
         self.rng = rng
+        self.kind = ""  # how it lies on the wire, if it does
 
     def _key(self, channel: Channel, side: int) -> SigningKey | None:
         keys = (self.process.keys.channel(index) for index in range(_KEYS_TRIED))
@@ -55,7 +56,10 @@ class Cheater:
         states = channel.states[1 - side]
         if not states:
             return None
-        peer_n, own_n, signature = self.rng.choice(states[: max(1, len(states) // 2)])
+        older = states[: max(1, len(states) // 2)]
+        if self.kind == WITHHELD:  # all that the peer has paid, and not all that it was paid
+            older = [state for state in states if state[1] < channel.newest[side]][-1:] or older
+        peer_n, own_n, signature = self.rng.choice(older)
         counts = (own_n, peer_n) if side == 0 else (peer_n, own_n)
         mine = key.sign(channel.state(*counts))
         signatures = (mine, signature) if side == 0 else (signature, mine)
@@ -68,7 +72,7 @@ class Cheater:
         key = self._key(channel, side) if channel is not None else None
         if channel is None or key is None:
             return ""
-        kind = self.rng.choice(KINDS)
+        kind = self.kind = self.rng.choice(KINDS)
         self.world.network.tampers[self.process.name] = Tamper(kind, channel, side, key, self.rng)
         return kind
 

@@ -20,6 +20,7 @@ from simulation.crashes import Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
+from simulation.tamper import WITHHELD
 from simulation.workload import Owner
 from simulation.world import World, fast_disk
 
@@ -196,12 +197,22 @@ class _Story:
                 await owner.call(control.CloseChannel(channel.channel_id, 0, 0))
             elif kind == "greedy withdrawal":
                 await owner.call(control.WithdrawChannel(channel.channel_id, 1))
+            elif kind == WITHHELD:
+                await self._cross(owner, channel)
             else:
                 await owner.ask(channel, [owner.payment(channel, 5) for _ in range(3)])
             await trio.sleep(_TAMPER_S)
         tamper = self.world.network.tampers.pop(owner.name, None)
         if tamper is not None and tamper.done:
             self.nemesis.note("tampering")
+
+    async def _cross(self, owner: Owner, channel: ChannelAccount) -> None:
+        """The peer pays more often than it is paid, and then it is paid: the newest state that it signed is not all."""
+        if channel.flags == 0:
+            for peer in self._honest(channel):
+                await peer.ask(channel, [peer.payment(channel, 5) for _ in range(5)])
+        await trio.sleep(1.0)
+        await owner.ask(channel, [owner.payment(channel, 5) for _ in range(2)])
 
     def _honest(self, channel: ChannelAccount) -> list[Owner]:
         return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]

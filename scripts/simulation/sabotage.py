@@ -23,7 +23,10 @@ _LIMIT_S: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Sabotage:
-    """`old` in `file` (below src/channelpay) becomes `new`; found within `seeds` seeds from 0 on."""
+    """`old` in `file` (below src/channelpay) becomes `new`; found within `seeds` seeds from 0 on.
+
+    `also` are further replacements (file, old, new), where a rule stands in two places and one would hide the other.
+    """
 
     name: str
     about: str
@@ -31,14 +34,16 @@ class Sabotage:
     old: str
     new: str
     seeds: int = SEEDS
+    also: tuple[dict[str, str], ...] = ()
 
     def apply(self, source: Path) -> None:
         """Change the copy of the package in `source`; raises ValueError if the code is not as it was."""
-        path = source / "channelpay" / self.file
-        text = path.read_text()
-        if text.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {self.file} has {text.count(self.old)} times what is to be replaced")
-        path.write_text(text.replace(self.old, self.new))
+        for change in ({"file": self.file, "old": self.old, "new": self.new}, *self.also):
+            path = source / "channelpay" / change["file"]
+            text = path.read_text()
+            if (times := text.count(change["old"])) != 1:
+                raise ValueError(f"{self.name}: {change['file']} has {times} times what is to be replaced")
+            path.write_text(text.replace(change["old"], change["new"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,16 @@ import msgpack
 from channelpay.crypto import SigningKey
 from simulation.tap import Channel
 
-KINDS: Final = ("overdraft", "bad signature", "other amount", "payment after the last", "greedy withdrawal")
-"""Each must be refused, and leave the honest party with all that it is entitled to."""
+WITHHELD: Final = "withheld acknowledgement"
+"""Payments are taken, and what is sent does not show it: states then cross, and none of them is newest in all."""
+
+KINDS: Final = (
+    "overdraft", "bad signature", "other amount", "payment after the last", "greedy withdrawal", WITHHELD,
+)  # fmt: skip
+"""Each must be refused or borne, and leave the honest party with all that it is entitled to."""
 
 _RECORD: Final = struct.Struct(">Q16s")
-_PAY, _SHUTDOWN, _FINAL, _WITHDRAW_ASK = 0x20, 0x30, 0x31, 0x40
+_PAY, _ACK, _SHUTDOWN, _FINAL, _WITHDRAW_ASK = 0x20, 0x21, 0x30, 0x31, 0x40
 
 
 class Tamper:
@@ -38,13 +43,22 @@ class Tamper:
             frame, at = data[at:end], end
             fields = msgpack.unpackb(frame[5:], use_list=True)
             ours = frame[4] >= _PAY and fields and fields[0] == self._channel.channel_id
-            changed = self._frame(frame, frame[4], fields) if ours and not self.done else frame
+            changes = ours and (not self.done or self.kind == WITHHELD)
+            changed = self._frame(frame, frame[4], fields) if changes else frame
             sent += changed
             # A PAY that is not signed is proved by the next one that is, so it is shown as it was sent.
-            sound += changed if self.kind == "bad signature" else frame if changed.startswith(frame) else b""
+            sound += (
+                changed if self.kind in ("bad signature", WITHHELD) else frame if changed.startswith(frame) else b""
+            )
         return sent, sound
 
     def _frame(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
+        if kind == _ACK and self.kind == WITHHELD:
+            self.done = True
+            return b""
+        if kind == _PAY and self.kind == WITHHELD:
+            _, first_n, records, memos, _, _ = fields
+            return self._signed_pay(first_n, records, self._channel.claimed[self._side], memos)
         if kind == _PAY and self.kind in ("overdraft", "bad signature", "other amount"):
             self.done = True
             return self._pay(fields)
@@ -73,14 +87,14 @@ class Tamper:
             return self._signed_pay(first_n, records, ack_n)
         return self._signed_pay(first_n, _RECORD.pack(10**9, bytes(16)), ack_n)
 
-    def _signed_pay(self, first_n: int, records: bytes, ack_n: int) -> bytes:
+    def _signed_pay(self, first_n: int, records: bytes, ack_n: int, memos: bytes = b"") -> bytes:
         """A PAY that is sound but for what it pays."""
         c = self._channel
         n0, total0, h = struct.unpack(">QQ32s", c.halves[self._side][first_n - 1][:48])
         amounts = [units for units, _ in _RECORD.iter_unpack(records)]
         parts = (
             b"channelpay.pm.v1", c.channel_id, bytes([self._side]), h if n0 else c.genesis, first_n.to_bytes(8, "big"),
-            len(amounts).to_bytes(2, "big"), hashlib.sha256(records).digest(), hashlib.sha256(b"").digest(),
+            len(amounts).to_bytes(2, "big"), hashlib.sha256(records).digest(), hashlib.sha256(memos).digest(),
         )  # fmt: skip
         link = hashlib.sha256(b"".join(parts)).digest()
         own = struct.pack(">QQ32sQ32s", n0 + len(amounts), total0 + sum(amounts), link, 0, bytes(32))
@@ -88,7 +102,7 @@ class Tamper:
         halves = own + peer if self._side == 0 else peer + own
         seq = (n0 + len(amounts) + ack_n).to_bytes(8, "big")
         signature = self._key.sign(b"channelpay.st.v1" + c.channel_id + seq + halves)
-        return _packed(_PAY, [c.channel_id, first_n, records, b"", ack_n, signature])
+        return _packed(_PAY, [c.channel_id, first_n, records, memos, ack_n, signature])
 
 
 def _packed(kind: int, fields: list[Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -55,9 +56,8 @@ def test_a_long_run_that_meets_a_fault_never_has_failed():
 
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_every_sabotage_fits_the_code(name, tmp_path):
-    (tmp_path / "channelpay").symlink_to(TOP / "src" / "channelpay")
-    target = TOP / "src" / "channelpay" / SABOTAGES[name].file
-    assert target.read_text().count(SABOTAGES[name].old) == 1, f"{name}: its line is not in {target} any more"
+    shutil.copytree(TOP / "src" / "channelpay", tmp_path / "channelpay", ignore=shutil.ignore_patterns("__pycache__"))
+    SABOTAGES[name].apply(tmp_path)  # raises if what it replaces is not in the code any more
 
 
 @pytest.mark.parametrize("name", ["answers-with-less", "ids-forgotten-at-start", "acknowledges-too-much"])
