@@ -16,6 +16,8 @@ from typing import Final
 
 import apsw
 
+from channelpay.store import sqlite
+
 VFS_NAME: Final = "simulated"
 _SECTOR: Final = 512
 _SHARED_MEMORY: Final = "-shm"
@@ -121,6 +123,11 @@ class Disk:
         """A file is removed."""
         if self._frozen is None:
             self._files.pop(name, None)
+
+    def renamed(self, name: str, new: str) -> None:
+        """A file has another name, and its directory was synced."""
+        if self._frozen is None:
+            self._files[new] = self._files.pop(name)
 
     # --- What happens to the machine -------------------------------------------------------
 
@@ -247,6 +254,22 @@ def mount(disk: Disk) -> None:
 def unmount(disk: Disk) -> None:
     """Forget it."""
     _vfs().disks.pop(str(disk.directory), None)
+
+
+def watch_renames() -> None:
+    """Have the disks know what the stores rename: SQLite does not, and so the VFS is not told."""
+    original = sqlite.put_in_place
+    if hasattr(original, "watched"):
+        return
+
+    def put_in_place(fresh: Path, path: Path) -> None:
+        original(fresh, path)
+        disk = _vfs().disks.get(str(path.parent))
+        if disk is not None:
+            disk.renamed(fresh.name, path.name)
+
+    put_in_place.watched = True  # type: ignore[attr-defined]
+    sqlite.put_in_place = put_in_place
 
 
 _MADE: list[SimulatedVFS] = []

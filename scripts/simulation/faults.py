@@ -133,8 +133,6 @@ class Nemesis:
             process.restored = what == "told"
             self.note(f"old copy, {'told' if what == 'told' else 'not told'}")
             self.world.rolled_back.setdefault(process.name, set()).add(what)
-        elif "creation was cut off" in why:
-            process.disk.put({})  # as the message says: delete it, and it is created
         elif why and "simulated:" not in why and self.repair(process):
             self.world.detected += 1
         if len(process.lived) > _MOST_LIVES:

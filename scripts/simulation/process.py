@@ -24,7 +24,7 @@ from channelpay.ledger.books import Rules
 from channelpay.store.ledger import LedgerStore
 from channelpay.store.node import NodeStore
 from simulation.crashes import Armed
-from simulation.disk import VFS_NAME, Disk, Loss, mount, unmount
+from simulation.disk import VFS_NAME, Disk, Loss, mount, unmount, watch_renames
 from simulation.network import BINDING, Network
 
 if TYPE_CHECKING:
@@ -287,14 +287,15 @@ def cause_of(error: BaseException) -> str:
 
 
 def is_excused(process: Process, error: BaseException) -> bool:
-    """Whether a daemon ended as it must: its disk has failed, or power was cut while its store was created."""
+    """Whether a daemon ended as it must: its disk has failed."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return isinstance(error, StoreFailed) and (process.disk.has_failed or "creation was cut off" in str(error))
+    return isinstance(error, StoreFailed) and process.disk.has_failed
 
 
 def watch_commits() -> None:
     """Have every commit of a production store pass its life's crash points; nobody looks at certificates."""
+    watch_renames()
     accepting.fresh_certificate = _no_certificate
     for store in (NodeStore, LedgerStore):
         original = store.commit

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from channelpay.errors import StoreFailed
+from channelpay.store import sqlite
 from channelpay.store.sqlite import Schema, open_database, open_reader
 
 SCHEMA = Schema("till", 0x74696C6C, ("CREATE TABLE coin (units INTEGER NOT NULL CHECK (units > 0)) STRICT;",))
@@ -44,6 +45,7 @@ def test_a_commit_is_a_promise(database):
 
 
 def test_the_file_belongs_to_its_owner_alone(database, path):
+    database.run("INSERT INTO coin VALUES (7)")  # the log is made by the first write
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.with_name("till.db-wal").stat().st_mode & 0o777 == 0o600
 
@@ -102,7 +104,7 @@ def test_missing_existing_and_empty_files_are_told_apart(path, database):
     with pytest.raises(StoreFailed, match="exists already; a till is created once"):
         open_database(path, SCHEMA, create=_fill)
     path.with_name("empty.db").touch()
-    with pytest.raises(StoreFailed, match=r"empty.db is empty: its creation was cut off"):
+    with pytest.raises(StoreFailed, match=r"empty.db is empty, as a till never is; restore a backup"):
         open_database(path.with_name("empty.db"), SCHEMA)
 
 
@@ -115,6 +117,23 @@ def test_a_creation_that_failed_can_be_repeated(path):
     again = open_database(path, SCHEMA, create=_fill)
     assert _coins(again) == [1]
     again.close()
+
+
+def test_a_creation_that_was_cut_off_leaves_no_file_of_that_name(path, monkeypatch):
+    def power_cut(fresh, path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "put_in_place", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            open_database(path, SCHEMA, create=_fill)
+    assert not path.exists()
+    (left,) = path.parent.glob("*.creating")
+    left.write_bytes(left.read_bytes()[:-100] + bytes(100))  # not even whole
+    again = open_database(path, SCHEMA, create=_fill)
+    assert _coins(again) == [1]
+    again.close()
+    assert [file.name for file in path.parent.glob(f"{path.name}*")] == [path.name, f"{path.name}.lock"]
 
 
 def test_a_newer_file_is_refused_and_an_older_one_led_on(database, path):

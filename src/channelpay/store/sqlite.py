@@ -195,9 +195,10 @@ def open_database(
 ) -> Database:
     """Open `path` for writing, alone, at the newest version of `schema`.
 
-    `create` makes a new database and fills in its first rows, all of it or nothing; without it there
-    must be one. `vfs` names an apsw VFS. Raises StoreFailed: used by another process, missing or
-    existing, of another kind, newer than this program, or not readable and writable.
+    `create` makes a new database and fills in its first rows: under another name, so that after a power
+    cut at any moment there is all of it or none; without it there must be one. `vfs` names an apsw VFS.
+    Raises StoreFailed: used by another process, missing or existing, of another kind, newer than this
+    program, or not readable and writable.
     """
     if create is None and not path.exists():
         raise StoreFailed(f"{path} does not exist; create the {schema.name} first")
@@ -207,13 +208,46 @@ def open_database(
         lock = lock_store(path, schema.name)
         undo.callback(os.close, lock)
         if create is not None:
-            _touch(path)
+            _create(path, schema, create, vfs)
         connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
         undo.callback(_close_quietly, connection)
         database = Database(path, connection, lock)
-        _prepare(database, schema, create)
+        _prepare(database, schema)
         undo.pop_all()
     return database
+
+
+def _create(path: Path, schema: Schema, create: Callable[[Database], None], vfs: str | None) -> None:
+    """A new database at `path`, which is held alone: complete and on disk before it has its name."""
+    if path.exists():
+        raise StoreFailed(f"{path} exists already; a {schema.name} is created once")
+    fresh = path.with_name(path.name + ".creating")
+    _touch(fresh)
+    with closing(_connect(fresh, apsw.SQLITE_OPEN_READWRITE, vfs)) as connection:
+        database = Database(fresh, connection)
+        try:
+            _empty(connection)
+        except apsw.Error as error:
+            raise _failure(fresh, error) from error
+        _migrate(database, schema, 0, create)
+    _sync(fresh)
+    put_in_place(fresh, path)
+
+
+def _empty(connection: apsw.Connection) -> None:
+    """Nothing is left of a creation that was cut off."""
+    connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+    connection.execute("VACUUM").fetchall()
+    connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Give a file that is complete and on disk its name, durably; raises StoreFailed."""
+    try:
+        fresh.rename(path)
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror}") from error
+    _sync(path.parent)
 
 
 def being_restored(path: Path) -> Path:
@@ -271,13 +305,11 @@ def _connect(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
     return connection
 
 
-def _prepare(database: Database, schema: Schema, create: Callable[[Database], None] | None) -> None:
+def _prepare(database: Database, schema: Schema) -> None:
     _check_kind(database, schema)
     version = _pragma(database, "user_version")
-    if version and create is not None:
-        raise StoreFailed(f"{database.path} exists already; a {schema.name} is created once")
-    if not version and create is None:
-        raise StoreFailed(f"{database.path} is empty: its creation was cut off; delete it and create the {schema.name}")
+    if not version:
+        raise StoreFailed(f"{database.path} is empty, as a {schema.name} never is; restore a backup")
     if version > schema.version:
         raise StoreFailed(
             f"{database.path} has schema version {version}, this program knows {schema.version}: use a newer channelpay"
@@ -287,16 +319,21 @@ def _prepare(database: Database, schema: Schema, create: Callable[[Database], No
         raise StoreFailed(f"{database.path}: this file system cannot do WAL (got {mode})")
     database.run("PRAGMA synchronous = FULL")
     if version < schema.version:
-        with database.transaction():
-            for migration in schema.migrations[version:]:
-                if callable(migration):
-                    migration(database)
-                else:
-                    database.run(migration)
-            if create is not None:
-                create(database)
-            database.run(f"PRAGMA application_id = {schema.application_id}")
-            database.run(f"PRAGMA user_version = {schema.version}")
+        _migrate(database, schema, version)
+
+
+def _migrate(database: Database, schema: Schema, version: int, fill: Callable[[Database], None] | None = None) -> None:
+    """From `version` to the newest, in one transaction; `fill` writes the first rows of a new database."""
+    with database.transaction():
+        for migration in schema.migrations[version:]:
+            if callable(migration):
+                migration(database)
+            else:
+                database.run(migration)
+        if fill is not None:
+            fill(database)
+        database.run(f"PRAGMA application_id = {schema.application_id}")
+        database.run(f"PRAGMA user_version = {schema.version}")
 
 
 def _check_kind(database: Database, schema: Schema) -> None:
