@@ -26,6 +26,7 @@ from channelpay.home import Home, LedgerConfig, load_config
 from channelpay.keys import ACCOUNT_PREFIX, LEDGER_PREFIX, Keyring, encode_id, words_from_entropy
 from channelpay.ledger.books import Rules
 from channelpay.store.ledger import LedgerStore
+from channelpay.store.rows import checksum
 from cli_shell import KEYS, OTHER, Shell
 
 NOW = 1_800_000_000
@@ -387,7 +388,8 @@ def test_audit_of_sound_books(operator: Shell, holder: Shell) -> None:
 def test_audit_of_forged_books(operator: Shell, holder: Shell) -> None:
     forger = sqlite3.connect(operator.home.ledger_db)
     try:
-        forger.execute("UPDATE balance SET units = units + 1")
+        forger.create_function("checksum", 3, checksum)
+        forger.execute("UPDATE balance SET units = units + 1, sum = checksum(account, asset_id, units + 1)")
         forger.commit()
     finally:
         forger.close()
