@@ -38,7 +38,7 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 MOST_PERCENT_PER_HOUR: Final = 1.0
-LEAST_WARM_UP_S: Final = 300.0
+LEAST_WARM_UP_S: Final = 180.0
 """Of a run that counts: also what grows slowly, such as the pages that SQLite keeps, has reached its bound by then."""
 
 PAYMENTS_BEFORE: Final = 20_000

@@ -23,14 +23,14 @@ def thawed() -> Iterator[None]:
 
 
 async def test_freed_memory_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
-    if memory._trimmer() is None:
+    if memory._trim is None:
         pytest.fail("these tests are for glibc")
     pieces = [bytearray(b"x" * PIECE_BYTES) for _ in range(2 * PIECES)]
     full = usage().memory
     del pieces[::2]  # holes
     async with trio.open_nursery() as nursery:
         nursery.start_soon(memory.keep_tidy)
-        await trio.sleep(memory.TRIM_S + 1)
+        await trio.sleep(memory.TIDY_S + 1)
         nursery.cancel_scope.cancel()
     assert full - usage().memory > PIECES * PIECE_BYTES // 2
     assert len(pieces) == PIECES

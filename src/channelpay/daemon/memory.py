@@ -14,21 +14,24 @@ from typing import Final
 
 import trio
 
-TRIM_S: Final = 60.0
-"""Once a minute; it takes a millisecond for each ten MiB."""
+TIDY_S: Final = 60.0
+"""Once a minute; it takes a few milliseconds."""
+
+_trim: Final[Callable[[int], int] | None] = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's malloc_trim(3); None where the C library has no such function."""
+
+
+def tidy() -> None:
+    """Collect garbage and give back what is free."""
+    gc.collect()
+    if _trim is not None:
+        _trim(0)
 
 
 async def keep_tidy() -> None:
-    """Give back what is free, again and again, until cancelled. Call it when everything is imported."""
+    """Tidy again and again, until cancelled. Start it when everything is imported."""
     gc.collect()
-    gc.freeze()
-    trim = _trimmer()
-    while trim is not None:
-        await trio.sleep(TRIM_S)
-        trim(0)
-
-
-def _trimmer() -> Callable[[int], int] | None:
-    """glibc's malloc_trim(3); None where the C library has no such function."""
-    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return found
+    gc.freeze()  # what there is now lives for ever: from now on a collection takes a millisecond
+    while True:
+        await trio.sleep(TIDY_S)
+        tidy()

@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import trio
 
+from channelpay.daemon.memory import tidy
+
 SIGNAL: Final = signal.SIGUSR2
-"""On this a daemon logs what it uses."""
+"""On this a daemon logs what it uses, after it gave back what it does not."""
 
 _SELF: Final = Path("/proc/self")
 
@@ -35,8 +37,9 @@ def usage() -> Usage:
 
 
 async def tell_usage(log: Any, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Write a record `usage` to the log on every SIGNAL, until cancelled."""
+    """On every SIGNAL give back what is free, and write a record `usage` to the log; until cancelled."""
     with trio.open_signal_receiver(SIGNAL) as signals:
         task_status.started()
         async for _ in signals:
+            tidy()
             log.info("usage", **usage()._asdict())
