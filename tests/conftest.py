@@ -18,7 +18,7 @@ settings.register_profile(
 settings.register_profile("explore", parent=settings.get_profile("steady"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
-SLOW = ("benchmarks", "e2e", "endurance", "fuzz", "hostility", "simulation")
+SLOW = ("benchmarks", "e2e", "endurance", "fuzz", "hostility", "simulation_checks")
 """Directories of tests that run whole programs, or very much of them: scripts/test runs them without coverage."""
 
 
