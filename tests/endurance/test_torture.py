@@ -12,6 +12,10 @@ from typing import Any
 import apsw
 import pytest
 
+from channelpay.store.batches import HEAD
+from channelpay.store.ledger_schema import SUMMED
+from channelpay.store.rows import checksum
+
 KILLS = 6
 MONEY = 10**12
 
@@ -54,14 +58,26 @@ def restore(place: Path, name: str) -> None:
 
 
 def sql(*statements: str) -> Callable[[Path], None]:
+    """Who tampers with rows forges their checksums too, with `checksum(...)`."""
+
     def tamper(file: Path) -> None:
         database = apsw.Connection(str(file))
+        database.create_scalar_function("checksum", checksum, deterministic=True)
         for statement in statements:
             database.execute(statement)
         assert database.total_changes() > 0, "nothing was tampered with"
         database.close()
 
     return tamper
+
+
+def settled_otherwise(change: str) -> Callable[[Path], None]:
+    """Every settled channel of a ledger changed."""
+    return sql(
+        "DROP TRIGGER settled_for_ever",
+        f"UPDATE channel SET {change} WHERE status = 2",
+        f"UPDATE channel SET sum = checksum({SUMMED['channel']}) WHERE status = 2",
+    )
 
 
 def lines(change: Callable[[list[Any]], list[Any]]) -> Callable[[Path], None]:
@@ -88,6 +104,7 @@ def paid_for_nothing(entry: list[Any]) -> list[Any]:
 
 NEWEST_RECEIVED = "SELECT max(position) FROM batches"
 OTHER_RECORDS = "(SELECT records FROM batches WHERE position > 0 LIMIT 1)"
+SUMMED_HEAD = HEAD.rpartition(",")[0]
 TAMPERINGS = (
     ("lost", "service-a.paid", lines(lambda e: [*paid_for_nothing(e), e] if e[0] == "asked" else [e])),
     ("lost", "a/node.db", sql(f"DELETE FROM batches WHERE position = ({NEWEST_RECEIVED})")),
@@ -95,22 +112,28 @@ TAMPERINGS = (
     (
         "duplicated",
         "ledger/ledger.db",
-        sql(
-            "DROP TRIGGER settled_for_ever",
-            "UPDATE channel SET deposit0 = deposit0 + 1000000000, out0 = out0 + 1000000000 WHERE status = 2",
-        ),
+        settled_otherwise("deposit0 = deposit0 + 1000000000, out0 = out0 + 1000000000"),
     ),
     ("phantom", "service-a.paid", lines(lambda e: [["refused", *e[1:3]]] if e[0] == "paid" else [e])),
     ("drift", "b/node.db", sql(f"DELETE FROM batches WHERE position = ({NEWEST_RECEIVED})")),
-    ("drift", "c/node.db", sql(f"UPDATE batches SET records = {OTHER_RECORDS} WHERE position = 0")),
-    ("conservation", "ledger/ledger.db", sql("UPDATE balance SET units = units + 1")),
+    (
+        "drift",
+        "c/node.db",
+        sql(
+            f"UPDATE batches SET records = {OTHER_RECORDS} WHERE position = 0",
+            "UPDATE batches SET body_sum = checksum(repeated, memos, records) WHERE position = 0",
+            f"UPDATE batches SET head_sum = checksum({SUMMED_HEAD}) WHERE position = 0",
+        ),
+    ),
+    (
+        "conservation",
+        "ledger/ledger.db",
+        sql("UPDATE balance SET units = units + 1, sum = checksum(account, asset_id, units + 1)"),
+    ),
     ("unresolved", "service-c.paid", lines(forgotten("paid"))),
     (
         "below_entitlement",
         "ledger/ledger.db",
-        sql(
-            "DROP TRIGGER settled_for_ever",
-            "UPDATE channel SET out0 = out0 - 1, out1 = out1 + 1 WHERE status = 2 AND out0 > 0",
-        ),
+        settled_otherwise("out0 = out0 - min(out0, 1), out1 = out1 + min(out0, 1)"),
     ),
 )
