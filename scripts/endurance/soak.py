@@ -2,7 +2,7 @@
 
 A ledger and two nodes run with one channel between them; the service of each pays on it, one payment at a time and in
 bulk, tops up and withdraws. After a warm-up, in which caches fill, every daemon is asked every few seconds what it
-uses (SIGUSR2). The slope of the least that it used in each half minute, by least squares, in per cent of the mean and
+uses (SIGUSR2). The slope of the least that it used in every three minutes, by least squares, in per cent of the mean and
 hour, must stay below the limit: what comes and goes with a call is not counted, what stays is. In the end the channel
 is closed and the accounts are judged as scripts/torture judges them. See spec/19-real-processes.md.
 
@@ -45,7 +45,9 @@ PAYMENTS_BEFORE: Final = 20_000
 """Made by each node in the warm-up: the ids that `endurance.small` remembers have been replaced often by then."""
 
 SAMPLE_S: Final = 2.0
-SAMPLES_IN_BUCKET: Final = 15
+SAMPLES_IN_BUCKET: Final = 90
+"""Three minutes, as long as the pause between two top-ups: each bucket has moments without a call of the owner's."""
+
 MONEY: Final = 10**12
 WINDOW_S: Final = 60
 LOAD: Final = Load(tasks=4, pause_s=0.1, action_every_s=180.0, quiet=True)
@@ -92,7 +94,7 @@ class Watched:
 
 
 def floor(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The least of each half minute, in its middle; of a short series every value."""
+    """The least of every three minutes, in their middle; of a short series every value."""
     if len(series) < 3 * SAMPLES_IN_BUCKET:
         return series
     starts = range(0, len(series) - SAMPLES_IN_BUCKET + 1, SAMPLES_IN_BUCKET)
