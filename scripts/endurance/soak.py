@@ -2,9 +2,9 @@
 
 A ledger and two nodes run with one channel between them; the service of each pays on it, one payment at a time and in
 bulk, tops up and withdraws. After a warm-up, in which caches fill, every daemon is asked every few seconds what it
-uses (SIGUSR2). The slope of the least that it used in every three minutes, by least squares, in per cent of the mean and
-hour, must stay below the limit: what comes and goes with a call is not counted, what stays is. In the end the channel
-is closed and the accounts are judged as scripts/torture judges them. See spec/19-real-processes.md.
+uses (SIGUSR2). The slope of the least that it used in every three minutes, by least squares, in per cent of the mean
+and hour, must stay below the limit: what comes and goes with a call is not counted, what stays is. In the end the
+channel is closed and the accounts are judged as scripts/torture judges them. See spec/19-real-processes.md.
 
 Exit codes: 0 everything is flat; 1 something is not, or the run could not be played; 2 wrong usage; 130 interrupted.
 """
