@@ -101,7 +101,10 @@ def test_nobody_else_can_read_it_whatever_the_umask(pair, tmp_path):
 
 def test_a_transaction_under_way_is_not_in_it(books, tmp_path):
     writer = apsw.Connection(str(books))
-    writer.execute("BEGIN IMMEDIATE; UPDATE ledger SET clock = clock + 50")
+    writer.create_scalar_function("checksum", checksum)
+    writer.execute(
+        "BEGIN IMMEDIATE; UPDATE ledger SET clock = clock + 50, sum = checksum(ledger_id, clock + 50, number)"
+    )
     backup.create(LEDGER, books, tmp_path / "backup", NOW)
     writer.execute("COMMIT")
     copy = apsw.Connection(str(tmp_path / "backup" / "ledger.db"))
@@ -186,6 +189,17 @@ def test_a_broken_index_is_found(pair, tmp_path):
     )
     with pytest.raises(StoreFailed, match="is damaged"):
         backup.verify(directory)
+
+
+def test_an_answer_that_was_damaged_is_found(books, tmp_path):
+    writer = apsw.Connection(str(books))
+    writer.execute(
+        "INSERT INTO outcome (key, request_id, request_hash, valid_until, body, sum)"
+        " VALUES (zeroblob(32), zeroblob(16), zeroblob(32), 1, x'00', 7)"
+    )
+    writer.close()
+    with pytest.raises(StoreFailed, match=r"row 0+ of outcome is damaged"):
+        backup.create(LEDGER, books, tmp_path / "backup", NOW)
 
 
 def test_books_that_do_not_balance_are_found(books, tmp_path):

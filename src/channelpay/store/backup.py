@@ -20,7 +20,9 @@ from channelpay.ledger.audit import audit
 from channelpay.node.ledger_link import RESTORED
 from channelpay.node.ready import Persist
 from channelpay.store import ledger_schema, node_schema
-from channelpay.store.ledger import LedgerStore, open_books
+from channelpay.store.ledger import LedgerStore
+from channelpay.store.ledger_books import SqlReadBooks
+from channelpay.store.ledger_check import check_rows
 from channelpay.store.node import NodeStore
 from channelpay.store.scrub import check_every_row
 from channelpay.store.sqlite import Schema, being_restored, lock_store, open_reader
@@ -70,13 +72,14 @@ def _judge_node(path: Path) -> None:
 
 
 def _judge_ledger(path: Path) -> None:
-    books = open_books(path)
+    database = open_reader(path, ledger_schema.SCHEMA)
     try:
-        found = audit(books)
+        found = audit(SqlReadBooks(database))
+        if not found.balanced:
+            raise StoreFailed(f"{path}: the books do not balance: {found.discrepancies[0]}")
+        check_rows(database)
     finally:
-        books.close()
-    if not found.balanced:
-        raise StoreFailed(f"{path}: the books do not balance: {found.discrepancies[0]}")
+        database.close()
 
 
 def _mark_restored(path: Path, node_id: bytes, ledger_id: bytes) -> None:
@@ -160,8 +163,8 @@ def _owners(kind: str, path: Path) -> tuple[str, str]:
 def verify(directory: Path) -> Manifest:
     """What a backup says of itself, after all of it was checked.
 
-    The file is the one that was written, to the bit; SQLite finds its structure sound; every row of a node's
-    store has its checksum, and a ledger's books balance. Raises StoreFailed. Nothing is written.
+    The file is the one that was written, to the bit; SQLite finds its structure sound; every row has its checksum,
+    and a ledger's books balance. Raises StoreFailed. Nothing is written.
     """
     manifest = read_manifest(directory)
     kind = _KINDS[manifest.kind]

@@ -10,7 +10,8 @@ from channelpay.errors import StoreFailed
 from channelpay.store.ledger_batch import BatchBooks
 from channelpay.store.ledger_books import SqlReadBooks
 from channelpay.store.ledger_check import check_whole
-from channelpay.store.ledger_schema import SCHEMA
+from channelpay.store.ledger_schema import SCHEMA, SUMMED
+from channelpay.store.rows import checksum
 from channelpay.store.sqlite import Database, open_database, open_reader
 
 _T = TypeVar("_T")
@@ -44,7 +45,10 @@ class LedgerStore:
         """A new, empty ledger in a file that must not exist; its clock begins at `now`."""
 
         def fill(database: Database) -> None:
-            database.run("INSERT INTO ledger (one, ledger_id, clock) VALUES (1, ?, ?)", (ledger_id, now))
+            own = (ledger_id, now, 0)
+            database.run(
+                f"INSERT INTO ledger (one, {SUMMED['ledger']}, sum) VALUES (1, ?, ?, ?, ?)", (*own, checksum(*own))
+            )
 
         return cls(open_database(path, SCHEMA, create=fill, vfs=vfs))
 

@@ -17,6 +17,7 @@ from channelpay.store.ledger_books import (
     ASSET_COLUMNS,
     CHANNEL_COLUMNS,
     LINE_COLUMNS,
+    OUTCOME_COLUMNS,
     SqlReadBooks,
     channel_values,
     marks,
@@ -46,9 +47,7 @@ _PUT_ASSET: Final = (
     f"INSERT INTO asset ({ASSET_COLUMNS}, sum) VALUES ({marks(ASSET_COLUMNS)}, ?)"
     " ON CONFLICT (asset_id) DO UPDATE SET issued = excluded.issued, sum = excluded.sum"
 )
-_INSERT_OUTCOME: Final = (
-    "INSERT INTO outcome (key, request_id, request_hash, valid_until, line, body) VALUES (?, ?, ?, ?, ?, ?)"
-)
+_INSERT_OUTCOME: Final = f"INSERT INTO outcome ({OUTCOME_COLUMNS}, sum) VALUES ({marks(OUTCOME_COLUMNS)}, ?)"
 _DROP_OUTCOMES: Final = (
     "DELETE FROM outcome WHERE ordinal IN"
     " (SELECT ordinal FROM outcome WHERE valid_until < ? ORDER BY valid_until LIMIT ?)"
@@ -66,6 +65,7 @@ class BatchBooks(SqlReadBooks):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        self._ledger_id = self.ledger_id()
         self.touched: set[bytes] = set()
         """Accounts that lines of this transaction concern."""
         self.transaction = ExitStack()
@@ -250,7 +250,8 @@ class BatchBooks(SqlReadBooks):
         self._db.run_many(_PUT_BALANCE, [_summed((*at, units)) for at, units in sorted(self._changed_units.items())])
         self._write_journal()
         self._write_outcomes()
-        self._db.run("UPDATE ledger SET clock = ?, number = ?", (self.clock(), self.number()))
+        own = (self.clock(), self.number())
+        self._db.run("UPDATE ledger SET clock = ?, number = ?, sum = ?", (*own, checksum(self._ledger_id, *own)))
         self._forget_changes()
 
     @staticmethod
@@ -280,7 +281,8 @@ class BatchBooks(SqlReadBooks):
             self._db.run(_DROP_OUTCOMES, (self._expired, _EXPIRED_AT_ONCE))
         lines = {line.body: line.number for line in self._lines.values() if line.body}
         self._db.run_many(
-            _INSERT_OUTCOME, [(*at, *_outcome_values(it, lines.get(it.body))) for at, it in self._outcomes.items()]
+            _INSERT_OUTCOME,
+            [_summed((*at, *_outcome_values(it, lines.get(it.body)))) for at, it in self._outcomes.items()],
         )
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from channelpay.errors import StoreFailed
 from channelpay.ledger.books import AssetRow, ChannelRow, Holder, Kind, Line, StoredOutcome
 from channelpay.messages.ledger import CLOSING
 from channelpay.statements import Half
 from channelpay.store.ledger_schema import SUMMED
 from channelpay.store.rows import check
-from channelpay.store.sqlite import Database, Row
+from channelpay.store.sqlite import Database, Row, damaged
 
 CHANNEL_COLUMNS: Final = SUMMED["channel"]
 LINE_COLUMNS: Final = SUMMED["line"]
 ASSET_COLUMNS: Final = SUMMED["asset"]
+OUTCOME_COLUMNS: Final = SUMMED["outcome"]
 _CHANNEL: Final = f"{CHANNEL_COLUMNS}, sum"
 _LINE: Final = ", ".join(f"line.{column}" for column in f"{LINE_COLUMNS}, sum".split(", "))
 _ASSET: Final = f"{ASSET_COLUMNS}, sum"
@@ -66,13 +66,13 @@ class SqlReadBooks:
 
     def ledger_id(self) -> bytes:
         """The ledger that these books belong to, 32 bytes."""
-        return bytes(self._one("SELECT ledger_id FROM ledger"))
+        return self._own()[0]
 
     def clock(self) -> int:
-        return int(self._one("SELECT clock FROM ledger"))
+        return self._own()[1]
 
     def number(self) -> int:
-        return int(self._one("SELECT number FROM ledger"))
+        return self._own()[2]
 
     def asset(self, asset_id: bytes) -> AssetRow | None:
         row = self._db.row(f"SELECT {_ASSET} FROM asset WHERE asset_id = ?", (asset_id,))
@@ -127,12 +127,19 @@ class SqlReadBooks:
         return [self._line(row) for row in self._db.rows(sql, (account, after, int(own), limit))]
 
     def outcome(self, key: bytes, request_id: bytes) -> StoredOutcome | None:
-        sql = (
-            "SELECT request_hash, valid_until, COALESCE(body, (SELECT body FROM line WHERE number = outcome.line))"
-            " FROM outcome WHERE key = ? AND request_id = ?"
+        row = self._db.row(
+            f"SELECT {OUTCOME_COLUMNS}, sum FROM outcome WHERE key = ? AND request_id = ?", (key, request_id)
         )
-        row = self._db.row(sql, (key, request_id))
-        return StoredOutcome(*row) if row else None
+        if row is None:
+            return None
+        _, _, request_hash, valid_until, line, body = self._sound("outcome", row)
+        return StoredOutcome(request_hash, valid_until, body if line is None else self._body(line))
+
+    def _body(self, number: int) -> bytes:
+        row = self._db.row(f"SELECT {_LINE} FROM line WHERE number = ?", (number,))
+        if row is None:
+            raise damaged(self._db.path, f"line {number} of the journal, which answers a request, is missing")
+        return self._line(row).body
 
     def whole_journal(self) -> Iterator[Line]:
         return (self._line(row) for row in self._db.stream(f"SELECT {_LINE} FROM line ORDER BY number"))
@@ -149,9 +156,10 @@ class SqlReadBooks:
         """Close the connection."""
         self._db.close()
 
-    def _one(self, sql: str) -> bytes | int:
-        row = self._db.row(sql)
+    def _own(self) -> tuple[bytes, int, int]:
+        """The ledger's id, clock and newest line."""
+        row = self._db.row(f"SELECT {SUMMED['ledger']}, sum FROM ledger")
         if row is None:
-            raise StoreFailed(f"{self._db.path}: the ledger's own row is missing")
-        value: bytes | int = row[0]
-        return value
+            raise damaged(self._db.path, "the ledger's own row is missing")
+        ledger_id, clock, number = self._sound("ledger", row)
+        return ledger_id, clock, number

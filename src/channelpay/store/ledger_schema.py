@@ -6,6 +6,7 @@ the lines of an entry sum to zero. An error there is a defect of the program and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from channelpay.store.rows import checksum
@@ -179,8 +180,13 @@ SUMMED: Final = {
         "deposit0, deposit1, opened, number, withdrawn0, withdrawn1, half0, half1, deadline, out0, out1"
     ),
     "line": "number, entry, time, kind, holder, owner, asset_id, delta, after, counterpart, body",
+    "outcome": "key, request_id, request_hash, valid_until, line, body",
+    "ledger": "ledger_id, clock, number",
 }
-"""Tables that say where money is, and the columns that a row's checksum covers, the row's name first."""
+"""Tables and the columns that a row's checksum covers, the row's name first."""
+
+_NAMES: Final = {"balance": 2, "outcome": 2}
+"""How many of these columns are a row's name; one, where nothing else is said."""
 
 _SETTLED_FOR_EVER: Final = """
 CREATE TRIGGER settled_for_ever BEFORE UPDATE ON channel WHEN OLD.status = 2
@@ -192,15 +198,26 @@ CREATE TRIGGER lines_stay BEFORE UPDATE ON line BEGIN SELECT RAISE(ABORT, 'the j
 
 
 def _to_version_3(db: Database) -> None:
-    """Every row of these tables gets a checksum of its own (`rows`)."""
+    """Every row that says where money is gets a checksum of its own (`rows`)."""
     db.run("DROP TRIGGER settled_for_ever; DROP TRIGGER lines_stay;")
-    for table, columns in SUMMED.items():
-        db.run(f"ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0")
-        key = "account = ? AND asset_id = ?" if table == "balance" else f"{columns.partition(',')[0]} = ?"
-        names = key.count("?")
-        rows = db.rows(f"SELECT {columns} FROM {table}")
-        db.run_many(f"UPDATE {table} SET sum = ? WHERE {key}", ((checksum(*row), *row[:names]) for row in rows))
+    _add_sums(db, ("asset", "balance", "channel", "line"))
     db.run(_SETTLED_FOR_EVER + _LINES_STAY)
 
 
-SCHEMA: Final = Schema("ledger", 0x63706C31, (_VERSION_1, _VERSION_2, _to_version_3))  # "cpl1"
+def _to_version_4(db: Database) -> None:
+    """So does every answer, by which a request is not executed twice, and the row with the ledger's clock."""
+    _add_sums(db, ("outcome", "ledger"))
+
+
+def _add_sums(db: Database, tables: Iterable[str]) -> None:
+    """Row by row, as tables may be larger than memory: the columns that are read are not those that are written."""
+    for table in tables:
+        columns = SUMMED[table]
+        names = columns.split(", ")[: _NAMES.get(table, 1)]
+        db.run(f"ALTER TABLE {table} ADD COLUMN sum INTEGER NOT NULL DEFAULT 0")
+        rows = db.stream(f"SELECT {columns} FROM {table}")
+        where = " AND ".join(f"{name} = ?" for name in names)
+        db.run_many(f"UPDATE {table} SET sum = ? WHERE {where}", ((checksum(*row), *row[: len(names)]) for row in rows))
+
+
+SCHEMA: Final = Schema("ledger", 0x63706C31, (_VERSION_1, _VERSION_2, _to_version_3, _to_version_4))  # "cpl1"
