@@ -192,9 +192,9 @@ class Engine:
 
     def turn(self) -> None:
         """One round: take what the node wants done, make it durable, then do it."""
-        self._waiting = False
         for hand_over in self.sources:
             hand_over()
+        self._waiting = False
         self.node.tick(trio.current_time())
         ready = self.node.ready()
         received = self.store.received

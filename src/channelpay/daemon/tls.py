@@ -88,13 +88,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
     The end of the transport counts as the end, without a close_notify, which frames do not need (spec T-8).
     """
 
-    __slots__ = ("_ended", "_incoming", "_outgoing", "_tls", "_unsent", "transport")
+    __slots__ = ("_broken", "_ended", "_incoming", "_outgoing", "_tls", "_unsent", "transport")
 
     def __init__(self, transport: trio.abc.HalfCloseableStream, context: ssl.SSLContext, *, server_side: bool) -> None:
         self.transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self._unsent = b""  # encrypted, and not yet taken by the transport
+        self._broken = False  # OpenSSL refused what came, and does again
         self._ended = False  # a close_notify came: OpenSSL takes nothing that follows, so it must not be kept for it
 
     async def do_handshake(self) -> None:
@@ -131,10 +132,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """All that is here, at least one byte; b"" at the end. `max_bytes` is trio's, and no bound here."""
-        while not (data := self._decrypt()):
+        while not (data := self._decrypt() if self._is_behind() else b""):
             if self._ended or not await self._read_transport():
                 return b""
         return data
+
+    def _is_behind(self) -> bool:
+        """Whether OpenSSL may have more to give before the transport does: asking it in vain costs an exception."""
+        return self._incoming.pending > 0 or self._tls.pending() > 0 or self._broken
 
     def _decrypt(self) -> bytes:
         """Every record that has come whole, joined."""
@@ -142,15 +147,19 @@ class TlsStream(trio.abc.HalfCloseableStream):
         try:
             while part := self._tls.read(_PIECE_BYTES):
                 parts.append(part)
-            self._ended = True
+                if not self._is_behind():
+                    break
+            else:
+                self._ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
             self._ended = True
         except ssl.SSLError as error:
+            self._broken = True
             if not parts:  # what came whole before the fault counts; the fault comes again
                 raise trio.BrokenResourceError from error
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _read_transport(self) -> bool:
         """Whether something came before the end."""
