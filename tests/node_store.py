@@ -11,7 +11,7 @@ from channelpay.channel.state import Channel, Phase, ReceiveLimits, Setup
 from channelpay.crypto import sha256
 from channelpay.keys import Keyring
 from channelpay.node.ready import Persist
-from channelpay.statements import ChannelTerms, Half
+from channelpay.statements import ZERO_HALF, ChannelTerms, Half
 from channelpay.store.node import NodeStore, create_node_store
 from node_world import keyring
 
@@ -32,6 +32,7 @@ class Fixture:
         create_node_store(self.path, NODE, LEDGER)
         self.store = NodeStore(self.path, NODE, LEDGER)
         self.count = 0
+        self.channels: dict[bytes, Channel] = {}
 
     def reopen(self) -> NodeStore:
         self.store.close()
@@ -49,6 +50,7 @@ class Fixture:
         setup = Setup(terms, side, bytes([3]) * 32, self.count, bytes([4]) * 32, bytes([5]) * 32, 99, limits, limits)
         c = Channel(terms.channel_id(), setup, key, phase=phase)
         self.store.commit(Persist(channels=[(c.channel_id, saved(c))]))
+        self.channels[c.channel_id] = c
         return c
 
     def entry(self, c: Channel, payer: int, records: bytes, memos: bytes = b"") -> JournalBatch:
@@ -67,7 +69,13 @@ class Fixture:
         return JournalGap(c.channel_id, payer, payer != c.side, before.n + 1, size, total, half)
 
     def journal(self, *entries: JournalBatch | JournalGap) -> None:
-        self.store.commit(Persist(journal=list(entries)))
+        """Commit what channels have done, and how far they are now."""
+        self.store.commit(Persist(journal=list(entries), hot=[self._hot(entry.channel_id) for entry in entries]))
+
+    def _hot(self, channel_id: bytes) -> tuple[bytes, bytes]:
+        c = self.channels[channel_id]
+        c.own, c.peer = (self.halves.get((channel_id, payer), ZERO_HALF) for payer in (c.side, 1 - c.side))
+        return channel_id, pack_hot(c)
 
     def all_rows(self, after: int = 0, limit: int = 10_000, max_bytes: int = 10_000_000):
         return self.store.journal(after, limit, max_bytes)

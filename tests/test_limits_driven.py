@@ -11,6 +11,7 @@ import inspect
 import random
 import re
 import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from channelpay.batches import pack_memos, pack_record, parse_memos
 from channelpay.channel import channel as step
 from channelpay.codec import pack
 from channelpay.crypto import SigningKey
+from channelpay.daemon import upkeep
 from channelpay.daemon.descriptors import connections_possible
-from channelpay.daemon.embedded import _prune
 from channelpay.daemon.ledger_server import serve_ledger
 from channelpay.daemon.payments import _is_timely
 from channelpay.daemon.peers import Backoff
@@ -259,13 +260,43 @@ async def test_a_node_looks_for_old_records(autojump_clock: trio.testing.MockClo
     class Store:
         looked: list[float] = []  # noqa: RUF012  one test's own
 
+        def pruning_clock(self, wall_s: int) -> int:
+            return wall_s
+
         def prune(self, now_s: int, keep_s: int) -> bool:
             self.looked.append(trio.current_time())
             return False
 
     with trio.move_on_after(2 * limits.PRUNE_LOOK_S + 1):
-        await _prune(Store(), limits.DEFAULT_KEEP_S)  # type: ignore[arg-type]
+        await upkeep.prune(Store(), limits.DEFAULT_KEEP_S)  # type: ignore[arg-type]
     assert Store.looked == pytest.approx([0, limits.PRUNE_LOOK_S, 2 * limits.PRUNE_LOOK_S])
+
+
+async def test_a_node_looks_through_its_store_in_small_steps_and_then_rests(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    fixture = Fixture(tmp_path)
+    c = fixture.channel(0)
+    for _ in range(10 * limits.CHECK_STEP_ROWS):
+        fixture.journal(fixture.entry(c, 1, pack_record(1, payment_id(1))))
+    began: list[float] = []
+    work = 0.001
+    look = fixture.store.check
+
+    def check() -> Iterator[None]:
+        began.append(trio.current_time())
+        for _ in look():
+            autojump_clock.jump(work)
+            yield
+
+    fixture.store.check = check  # type: ignore[method-assign]
+    with trio.move_on_after(1.5 * limits.CHECK_EVERY_S):
+        await upkeep.check(fixture.store)
+    assert len(began) == 2
+    steps = len(list(look()))
+    assert steps >= 10
+    assert began[1] - began[0] - limits.CHECK_EVERY_S == pytest.approx(steps * work * limits.CHECK_SHARE)
+    fixture.store.close()
 
 
 # --- Connections and time --------------------------------------------------------------------

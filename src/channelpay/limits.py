@@ -278,3 +278,12 @@ PRUNE_LOOK_S: Final = 60.0
 PRUNE_STEP_BATCHES: Final = 256
 PRUNE_STEP_BYTES: Final = 1024 * 1024
 """Records that one step of pruning takes away: 2 to 4 ms, in which no payment moves."""
+
+CHECK_STEP_ROWS: Final = 8
+"""Rows of its own store that a node looks at in one step: less than a millisecond, in which no payment moves."""
+
+CHECK_SHARE: Final = 20
+"""A node looks through its store for one part in so many of its time: payments are not slower for it."""
+
+CHECK_EVERY_S: Final = 86_400.0
+"""How long a node rests after it has looked through its store: daemons run for months, and disks age meanwhile."""

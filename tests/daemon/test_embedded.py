@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import apsw
 import pytest
 import trio
 import trio.testing
@@ -83,6 +84,21 @@ async def test_a_store_that_fails_ends_the_block(home, monkeypatch):
     with pytest.raises(LocalError) as caught:
         await apis[0].call(control.Payments(0, 1, 1))
     assert caught.value.reason is Reason.STOPPING
+
+
+async def test_a_store_that_is_damaged_where_nobody_looks_ends_the_block(home):
+    async with run(home, config()):
+        pass
+    raw = apsw.Connection(os.fspath(home.node_db))
+    raw.execute("INSERT INTO pruned VALUES (1, 0, 5, 5, zeroblob(32), 7)")
+    raw.close()
+
+    async def live() -> None:
+        async with run(home, config()):
+            await trio.sleep_forever()
+
+    with pytest.raises(StoreFailed, match=r"node\.db: row 1 of pruned is damaged"):
+        await live()
 
 
 async def test_a_second_node_on_the_same_home_leaves_the_first_alone(home):

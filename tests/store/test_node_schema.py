@@ -130,7 +130,7 @@ def test_a_flipped_bit_in_any_column_is_found(old, table):
         connection.execute("SAVEPOINT flip")
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE {columns[0]} = ?", (_flipped(value), row[0]))
         connection.execute("RELEASE flip")
-        with pytest.raises(StoreFailed, match="is damaged: its checksum does not hold"):
+        with pytest.raises(StoreFailed, match="is damaged: "):
             read_all(old)
         key = _flipped(value) if column == columns[0] else row[0]
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE {columns[0]} = ?", (value, key))

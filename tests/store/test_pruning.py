@@ -184,3 +184,21 @@ def test_a_full_disk_while_pruning_is_the_end(fixture):
         fixture.store.prune(HOUR + KEEP, KEEP)
     with pytest.raises(StoreFailed):
         fixture.store.commit(Persist(next_key_index=1))
+
+
+def test_a_wall_clock_that_leaps_makes_nothing_old(fixture):
+    c = fixture.channel(0)
+    store = fixture.store
+    assert store.pruning_clock(100 * HOUR) == 100 * HOUR, "a new store has nothing that could be old"
+    prune(fixture, 100 * HOUR)
+    pay_both_ways(fixture, c)
+    acknowledge(fixture, c)
+    store = fixture.reopen()
+    assert store.pruning_clock(100 * HOUR + 60) == 100 * HOUR + 60
+    assert store.pruning_clock(99_999 * HOUR) == 101 * HOUR, "nobody saw that time pass"
+    assert store.pruning_clock(1 * HOUR) == 100 * HOUR, "and it does not go back"
+    for _ in range(3):
+        prune(fixture, store.pruning_clock(99_999 * HOUR))
+        store = fixture.reopen()
+    assert count(fixture) == 20
+    assert store.pruning_clock(99_999 * HOUR) == 104 * HOUR

@@ -282,3 +282,10 @@ def unpack_hot_held(hot: bytes) -> int:
     """How many of my payments the peer had acknowledged, from the hot part alone."""
     values = _HOT.unpack(hot)
     return int(values[7]) if values[6] else 0
+
+
+def stored_n(saved: Saved) -> tuple[int, int]:
+    """How many payments of mine and of the peer the journal has: all, but for those that are being recalled (C-23)."""
+    values, cold = _HOT.unpack(saved.hot), _Cold.decode(saved.cold)
+    own, peer = cold.own_known, cold.peer_known
+    return values[0] if own is None else Half.unpack(own).n, values[3] if peer is None else Half.unpack(peer).n

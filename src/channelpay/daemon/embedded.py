@@ -10,11 +10,12 @@ import structlog
 import trio
 
 from channelpay.channel.state import Phase
+from channelpay.daemon import upkeep
 from channelpay.daemon.api import Api, node_address
 from channelpay.daemon.control_server import ControlServer, bound
 from channelpay.daemon.engine import Engine
 from channelpay.daemon.ledger_stream import LedgerStream
-from channelpay.daemon.outside import OUTSIDE, listen, random_bytes, wall_time
+from channelpay.daemon.outside import OUTSIDE, listen, random_bytes
 from channelpay.daemon.peers import Peers
 from channelpay.daemon.policy import policy_of
 from channelpay.errors import AmountError, ChannelpayError, ErrorCode, RemoteError
@@ -22,7 +23,6 @@ from channelpay.home import Home
 from channelpay.home.config import NodeConfig
 from channelpay.home.load import load_config
 from channelpay.keys import Keyring
-from channelpay.limits import PRUNE_LOOK_S
 from channelpay.node.node import Node
 from channelpay.store.node import NodeStore, create_node_store
 
@@ -129,7 +129,8 @@ async def _start(
     nursery.start_soon(engine.run)
     nursery.start_soon(ledger.run)
     nursery.start_soon(_follow_assets, engine, config)
-    nursery.start_soon(_prune, engine.store, config.records.keep_s)
+    nursery.start_soon(upkeep.prune, engine.store, config.records.keep_s)
+    nursery.start_soon(upkeep.check, engine.store)
     await nursery.start(peers.listen, listeners)
     nursery.start_soon(peers.keep_up)
     await nursery.start(ControlServer(api).serve, control)
@@ -139,14 +140,6 @@ async def _start(
 def _place(node_id: bytes, listener: trio.SocketListener) -> str:
     host, port = listener.socket.getsockname()[:2]
     return node_address(node_id, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-
-
-async def _prune(store: NodeStore, keep_s: int) -> None:
-    """Take old records away, step by step, in a fifth of the time at most: payments go on in between (spec N-32)."""
-    while True:
-        began = trio.current_time()
-        more = store.prune(int(wall_time()), keep_s)
-        await trio.sleep(4 * (trio.current_time() - began) if more else PRUNE_LOOK_S)
 
 
 async def _follow_assets(engine: Engine, config: NodeConfig) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Generator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +18,7 @@ from channelpay.limits import DUPLICATE_WINDOW_BATCHES, MAX_ARRAY_ITEMS
 from channelpay.messages.control import ENTRY_PAYMENTS, ENTRY_UNAVAILABLE
 from channelpay.statements import ZERO_HALF, Half
 from channelpay.store.rows import check, checksum
-from channelpay.store.sqlite import Database, Parameters
+from channelpay.store.sqlite import Database, Parameters, damaged
 
 HEAD: Final = "id, channel, payer, first_n, last_n, total, h, id_from, id_to, position, body_sum, head_sum"
 WHOLE: Final = HEAD + ", repeated, memos, records"
@@ -137,7 +138,30 @@ class BatchTable:
 
     def from_number(self, ref: int, payer: int, from_n: int) -> Generator[Stored, None, None]:
         """The batches of a payer from the one that holds payment `from_n` on. Close it if you stop early."""
-        return self.whole("channel = ? AND payer = ? AND last_n >= ? ORDER BY last_n", (ref, payer, from_n))
+        before: int | None = None
+        rows = self.whole("channel = ? AND payer = ? AND last_n >= ? ORDER BY last_n", (ref, payer, from_n))
+        with closing(rows):
+            for row in rows:
+                if row.first_n > from_n if before is None else row.first_n != before + 1:
+                    self.check_follows(row)
+                before = row.last_n
+                yield row
+
+    def check_follows(self, row: Stored) -> None:
+        """Raises StoreFailed unless the batch of the payer before this one is there, or pruned."""
+        sql = "SELECT 1 FROM batches WHERE channel = ? AND payer = ? AND last_n = ?"
+        n = row.first_n - 1
+        if self._db.row(sql, (row.channel, row.payer, n)) is None and self.pruned(row.channel, row.payer).n != n:
+            raise damaged(self.path, f"payment {n} of party {row.payer} of channel {row.channel} is not found")
+
+    def check_newest(self, ref: int, payer: int, n: int) -> None:
+        """Raises StoreFailed unless payment `n` is the newest of the payer."""
+        row = self._db.row("SELECT max(last_n) FROM batches WHERE channel = ? AND payer = ?", (ref, payer))
+        found = self.pruned(ref, payer).n if row is None or row[0] is None else row[0]
+        if found != n:
+            raise damaged(
+                self.path, f"payment {n} of party {payer} of channel {ref} is not found: the newest is {found}"
+            )
 
     def pruned(self, ref: int, payer: int) -> Half:
         """The half of a payer up to which batches were pruned; the zero half if none were."""
@@ -159,6 +183,9 @@ class BatchTable:
         )[::-1]
         if not rows:
             return []
+        for row, after in pairwise(rows):
+            if after.first_n != row.last_n + 1:
+                self.check_follows(after)
         pruned = self.pruned(ref, payer)
         befores = [pruned if pruned.n == rows[0].first_n - 1 else None, *(row.half for row in rows)]
         return [
@@ -183,9 +210,13 @@ class BatchTable:
         found: list[JournalRow] = []
         where = "position >= coalesce((SELECT max(position) FROM batches WHERE position <= ?), 0) ORDER BY position"
         names: dict[int, bytes] = {}
+        end: int | None = None
         with closing(self.whole(where, (after,))) as rows:
             for stored in rows:
-                if stored.next_position <= after:
+                if end is not None and stored.position != end:
+                    raise damaged(self.path, f"the journal has nothing from position {end} to {stored.position}")
+                end = stored.next_position
+                if end <= after:
                     continue
                 row = self._journal_row(stored, names)
                 max_bytes -= len(row.records) + len(row.memos) + 2 * len(row.repeated) + 100
@@ -194,6 +225,14 @@ class BatchTable:
                 found.append(row)
                 limit -= row.size
         return found
+
+    def check_journal(self, rows: list[JournalRow], after: int, received: int) -> None:
+        """Raises StoreFailed unless these rows begin at position `after`, and more come after them up to `received`."""
+        first, end = (rows[0].position, rows[-1].next_position) if rows else (received, received)
+        if first > after:
+            raise damaged(self.path, f"the journal has nothing from position {after} to {first}")
+        if end < received and self._db.row("SELECT 1 FROM batches WHERE position = ?", (end,)) is None:
+            raise damaged(self.path, f"the journal has nothing from position {end} on")
 
     def _journal_row(self, row: Stored, names: dict[int, bytes]) -> JournalRow:
         assert row.position is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 from channelpay.batches import Batch
 from channelpay.channel.effects import JournalBatch, JournalGap
-from channelpay.channel.saved import Saved, Summary, load, phase_and_rest, unpack_hot_held, unpack_setup
+from channelpay.channel.saved import Summary, load, phase_and_rest, stored_n, unpack_hot_held, unpack_setup
 from channelpay.channel.state import Channel, Phase
 from channelpay.errors import StoreFailed
 from channelpay.keys import Keyring
@@ -27,7 +27,8 @@ from channelpay.store.node_schema import SCHEMA, insert_channel
 from channelpay.store.payment_ids import Found, PaymentIds, id_time_ms, id_time_range
 from channelpay.store.pruning import Pruning
 from channelpay.store.rows import check, checksum
-from channelpay.store.sqlite import Database, open_database
+from channelpay.store.scrub import SMALL_TABLES, Scrub, read_saved
+from channelpay.store.sqlite import Database, damaged, open_database
 
 
 def create_node_store(path: Path, node_id: bytes, ledger_id: bytes, *, vfs: str | None = None) -> None:
@@ -47,6 +48,8 @@ class NodeStore:
         try:
             if self._db.row("SELECT node_id, ledger_id FROM identity") != (node_id, ledger_id):
                 raise StoreFailed(f"{path} belongs to another node or another ledger than this home's seed and config")
+            for table in SMALL_TABLES:
+                self._db.check_structure(table)
             self._meta = Meta(self._db)
             self._batches = BatchTable(self._db, self._meta["pruned_to"])
             self.received = max(self.kept_from, self._batches.newest_received())
@@ -166,9 +169,17 @@ class NodeStore:
     def prune(self, now_s: int, keep_s: int) -> bool:
         """Prune a little of what is older than `keep_s` seconds; whether there is more (spec N-32).
 
-        A short transaction of its own. `now_s` is Unix time in seconds.
+        A short transaction of its own. `now_s` is `pruning_clock` and the seconds for which the node ran since.
         """
         return self._pruning.step(now_s, keep_s)
+
+    def pruning_clock(self, wall_s: int) -> int:
+        """How far the clock by which records grow old had come, at a start at `wall_s` by the wall; Unix seconds."""
+        return self._pruning.clock_at_start(wall_s)
+
+    def check(self) -> Iterator[None]:
+        """Look through the whole store once, a few rows with every step, while it is used (spec N-33)."""
+        return Scrub(self._db, self._batches, self._meta).steps()
 
     # --- Loading ---------------------------------------------------------------------------
 
@@ -212,8 +223,11 @@ class NodeStore:
     def channel(self, channel_id: bytes, keyring: Keyring) -> Channel:
         """A channel of the roster as it was at the last commit."""
         ref = self._ref_of(channel_id)
-        saved = self._saved(ref)
+        saved = read_saved(self._db, ref)
         setup = unpack_setup(saved.setup)
+        own_n, peer_n = stored_n(saved)
+        self._batches.check_newest(ref, setup.side, own_n)
+        self._batches.check_newest(ref, 1 - setup.side, peer_n)
         channel = load(
             channel_id,
             saved,
@@ -229,17 +243,6 @@ class NodeStore:
         """Every channel as it was at the last commit."""
         return (self.channel(summary.channel_id, keyring) for summary in list(self.roster()))
 
-    def _saved(self, ref: int) -> Saved:
-        row = self._db.row(
-            "SELECT setup, setup_sum, cold, cold_sum, hot, sum FROM states JOIN halves USING (ref) WHERE ref = ?",
-            (ref,),
-        )
-        if row is None:
-            raise StoreFailed(f"{self._db.path}: channel {ref} has no state; restore a backup")
-        for data, stored in (row[0:2], row[2:4], row[4:6]):
-            check(self._db.path, "states and halves", (ref, data), stored)
-        return Saved(row[0], row[2], row[4])
-
     # --- Reading ---------------------------------------------------------------------------
 
     def _ref(self, channel_id: bytes) -> int | None:
@@ -248,7 +251,10 @@ class NodeStore:
             row = self._db.row("SELECT ref FROM channels WHERE channel_id = ?", (channel_id,))
             if row is None:
                 return None
-            ref = self._refs[channel_id] = int(row[0])
+            ref = int(row[0])
+            if self._db.row("SELECT channel_id FROM channels NOT INDEXED WHERE ref = ?", (ref,)) != (channel_id,):
+                raise damaged(self._db.path, f"channel {channel_id.hex()} is not found by its index")
+            self._refs[channel_id] = ref
         return ref
 
     def _ref_of(self, channel_id: bytes) -> int:
@@ -323,4 +329,6 @@ class NodeStore:
 
         Ends once there are `limit` payments, about `max_bytes` bytes or MAX_ARRAY_ITEMS rows.
         """
-        return self._batches.journal(after, limit, max_bytes)
+        rows = self._batches.journal(after, limit, max_bytes)
+        self._batches.check_journal(rows, max(after, self.kept_from), self.received)
+        return rows

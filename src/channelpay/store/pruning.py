@@ -1,6 +1,6 @@
 """Records that are old enough go, in small steps. Spec N-32.
 
-Nothing is stored with a batch for this: once an hour a mark says how far the table had come, and
+Nothing is stored with a batch for this: once an hour that the node runs a mark says how far the table had come, and
 what lies below a mark that is old enough is pruned in the order in which it was written. Of each payer
 the half after the newest pruned batch remains, from which the rows that are kept go on. Batches that
 the peer has not acknowledged are kept, however old.
@@ -41,10 +41,20 @@ class Pruning:
         row = self._db.row("SELECT max(at) FROM marks")
         return 0 if row is None or row[0] is None else int(row[0])
 
+    def clock_at_start(self, wall_s: int) -> int:
+        """What the time of `step` is at a start at `wall_s` by the wall, in Unix seconds.
+
+        It goes on from the newest mark; of the time since then, which nobody saw pass, an hour counts at most: a wall
+        clock that leapt forward makes nothing old.
+        """
+        if not self._marked_at:
+            return wall_s
+        return min(max(wall_s, self._marked_at), self._marked_at + PRUNE_MARK_S)
+
     def step(self, now_s: int, keep_s: int) -> bool:
         """Prune a little of what was written more than `keep_s` seconds before `now_s`; whether there is more.
 
-        Times are Unix seconds.
+        `now_s` began at `clock_at_start` and moved on with the time for which the node ran since.
         """
         if now_s >= self._marked_at + PRUNE_MARK_S:
             self._mark(now_s)

@@ -158,9 +158,9 @@ class Database:
             raise _failure(path, error) from error
         _sync(path)
 
-    def check_structure(self) -> None:
-        """Raises StoreFailed unless SQLite finds the file sound and every index what its table says."""
-        found = self.rows("PRAGMA integrity_check(1)")
+    def check_structure(self, table: str | None = None) -> None:
+        """Raises StoreFailed unless SQLite finds the file, or one table, sound and every index what its table says."""
+        found = self.rows(f"PRAGMA integrity_check({table or 1})")
         if found != [("ok",)]:
             raise damaged(self.path, str(found[0][0]))
 
