@@ -90,6 +90,7 @@ class Crowds:
 
     async def settle(self) -> dict[str, int]:
         """Close all on the ledger; payments that were sent, received and settled. Raises BenchFailed if they differ."""
+        await self._all("pay_signed")
         sent = await self._acknowledged()
         read = await self._payee.call("benchmarks.work:received", payments=sent, limit_s=_READ_LIMIT_S)
         settled: dict[str, list[int]] = {}

@@ -29,7 +29,7 @@ from channelpay.daemon.ledger_client import LedgerClient, connect_ledger
 from channelpay.daemon.link import Link
 from channelpay.keys import LEDGER_PREFIX, NODE_PREFIX, Address, parse_address
 from channelpay.messages import ledger as ops
-from channelpay.messages.peer import Accept, Ack, Final, Funded, Message, Open, Ready, Role, Shutdown
+from channelpay.messages.peer import Accept, Ack, Error, Final, Funded, Message, Open, Ready, Role, Shutdown
 from channelpay.statements import FLAG_TWO_WAY, ZERO_HALF, Half, accepted_bytes
 
 _DEPOSIT: Constant = 1_000_000
@@ -76,6 +76,8 @@ class End:
 
     def take(self, message: Message, now: float) -> float | None:
         """How long a payment took that is acknowledged now."""
+        if isinstance(message, Error):
+            raise BenchFailed(f"the payee reports: {message.text}")
         if not isinstance(message, Ack):
             self.heard[type(message)] = message
             return None
@@ -90,6 +92,11 @@ class End:
     @property
     def under_way(self) -> bool:
         return bool(self._due)
+
+    @property
+    def signed(self) -> int:
+        """Payments that are signed and were not sent."""
+        return len(self._signed)
 
     def check(self) -> None:
         """Verify the newest acknowledgement; raises Violation."""
@@ -260,6 +267,15 @@ async def check_all_here(crowd: Crowd) -> None:
 async def acknowledged(crowd: Crowd) -> int:
     """Payments that the node has signed for, of all ends."""
     return sum(_acked(crowd))
+
+
+async def pay_signed(crowd: Crowd) -> None:
+    """Make the payments that were signed for rounds which are over: a channel closes on all that was signed."""
+    now = time.perf_counter()
+    for end in crowd.ends:
+        for _ in range(end.signed):
+            end.pay(now)
+    await crowd.all_acknowledged()
 
 
 async def settle(crowd: Crowd) -> dict[str, list[int]]:
