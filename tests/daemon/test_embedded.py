@@ -101,6 +101,16 @@ async def test_a_store_that_is_damaged_where_nobody_looks_ends_the_block(home):
         await live()
 
 
+async def test_a_home_that_lost_its_store_does_not_start_empty(home):
+    async with run(home, config()):
+        pass
+    home.node_db.unlink()
+    with pytest.raises(StoreFailed, match=r"node\.db is missing, .* \(channelpay init --words-from\)"):
+        async with run(home, config()):
+            pytest.fail("it runs")
+    assert not home.node_db.exists()
+
+
 async def test_a_second_node_on_the_same_home_leaves_the_first_alone(home):
     async with run(home, config()) as api:
         with pytest.raises(StoreFailed, match="is used by process"):

@@ -188,7 +188,7 @@ def test_the_books_of_another_ledger_are_refused(store, path):
 
 def test_a_ledger_is_created_once(store, path):
     with pytest.raises(StoreFailed, match="used by process"):
-        LedgerStore.create(path, LEDGER.public, START)
+        LedgerStore.open(path, LEDGER.public)
     store.close()
     with pytest.raises(StoreFailed, match="exists already"):
         LedgerStore.create(path, LEDGER.public, START)

@@ -15,7 +15,7 @@ from channelpay.messages.control import ENTRY_PAYMENTS, ENTRY_UNAVAILABLE
 from channelpay.messages.peer import Request
 from channelpay.node.ready import Persist
 from channelpay.statements import Half
-from channelpay.store import payment_ids
+from channelpay.store import payment_ids, sqlite
 from channelpay.store.node import NodeStore, create_node_store
 from node_store import LEDGER, NODE, Fixture, payment_id, records, saved
 from node_world import open_pair
@@ -314,6 +314,33 @@ def test_one_process_and_one_owner(fixture):
     fixture.store = NodeStore(fixture.path, NODE, LEDGER)
     with pytest.raises(StoreFailed, match="does not exist"):
         NodeStore(fixture.path.with_name("none.db"), NODE, LEDGER)
+
+
+def test_a_store_that_is_missing_is_not_made_anew(fixture, tmp_path):
+    fixture.channel(0)
+    fixture.store.close()
+    kept = fixture.path.rename(tmp_path / "aside")
+    with pytest.raises(StoreFailed, match="is missing, and this home was used before: put a backup in its place"):
+        create_node_store(fixture.path, NODE, LEDGER)
+    assert not fixture.path.exists()
+    kept.rename(fixture.path)
+    fixture.reopen()
+
+
+def test_a_first_start_that_was_cut_off_is_made_up_for(tmp_path, monkeypatch):
+    def power_cut(*_):
+        raise KeyboardInterrupt
+
+    for name in ("lock_store", "_create", "put_in_place"):
+        path = tmp_path / name / "node.db"
+        path.parent.mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite, name, power_cut)
+            with pytest.raises(KeyboardInterrupt):
+                create_node_store(path, NODE, LEDGER)
+        create_node_store(path, NODE, LEDGER)
+        NodeStore(path, NODE, LEDGER).close()
+        assert not list(path.parent.glob("*.creating"))
 
 
 def test_a_full_disk_is_the_end(fixture):

@@ -136,6 +136,19 @@ def test_a_creation_that_was_cut_off_leaves_no_file_of_that_name(path, monkeypat
     assert [file.name for file in path.parent.glob(f"{path.name}*")] == [path.name, f"{path.name}.lock"]
 
 
+def test_a_log_that_another_program_holds_back_is_not_believed(database, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 1)
+    reader = database.reader()
+    with reader.snapshot():
+        with database.transaction():
+            database.run("INSERT INTO coin VALUES (7)")
+        database.close()
+        with pytest.raises(StoreFailed, match="another program still reads it"):
+            open_database(path, SCHEMA)
+    reader.close()
+    open_database(path, SCHEMA).close()
+
+
 def test_a_newer_file_is_refused_and_an_older_one_led_on(database, path):
     database.close()
     second = Schema("till", SCHEMA.application_id, (*SCHEMA.migrations, "INSERT INTO coin VALUES (2)"))

@@ -28,11 +28,16 @@ from channelpay.store.payment_ids import Found, PaymentIds, id_time_ms, id_time_
 from channelpay.store.pruning import Pruning
 from channelpay.store.rows import check, checksum
 from channelpay.store.scrub import SMALL_TABLES, Scrub, read_saved
-from channelpay.store.sqlite import Database, damaged, open_database
+from channelpay.store.sqlite import Database, damaged, is_lost, open_database
 
 
 def create_node_store(path: Path, node_id: bytes, ledger_id: bytes, *, vfs: str | None = None) -> None:
-    """A new, empty store for this node on this ledger; raises StoreFailed if there is one."""
+    """A new, empty store for this node on this ledger; raises StoreFailed if there is one, or was one (spec N-34)."""
+    if is_lost(path):
+        raise StoreFailed(
+            f"{path} is missing, and this home was used before: put a backup in its place (channelpay backup restore), "
+            "or make another home from the 24 words (channelpay init --words-from), which finds its channels by itself"
+        )
 
     def fill(database: Database) -> None:
         database.run("INSERT INTO identity VALUES (?, ?)", (node_id, ledger_id))

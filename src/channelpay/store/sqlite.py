@@ -202,8 +202,8 @@ def open_database(
     """
     if create is None and not path.exists():
         raise StoreFailed(f"{path} does not exist; create the {schema.name} first")
-    if create is not None and being_restored(path).exists():
-        raise StoreFailed(f"{path} is missing: putting a backup in its place was cut off; do it again")
+    if create is not None:
+        _begin_to_create(path, schema)
     with ExitStack() as undo:
         lock = lock_store(path, schema.name)
         undo.callback(os.close, lock)
@@ -217,12 +217,31 @@ def open_database(
     return database
 
 
+def _begin_to_create(path: Path, schema: Schema) -> None:
+    """Refuse what must not be made; else leave a sign that it is being made, before the lock says that it was."""
+    if path.exists():
+        raise StoreFailed(f"{path} exists already; a {schema.name} is created once")
+    if being_restored(path).exists():
+        raise StoreFailed(f"{path} is missing: putting a backup in its place was cut off; do it again")
+    _touch(_being_created(path))
+    _sync(path.parent)
+
+
+def _being_created(path: Path) -> Path:
+    return path.with_name(path.name + ".creating")
+
+
+def is_lost(path: Path) -> bool:
+    """Whether a store that was opened at `path` once, where its lock has stayed, is there no more."""
+    under_way = (_being_created(path), being_restored(path))
+    return _lock_of(path).exists() and not any(file.exists() for file in (path, *under_way))
+
+
 def _create(path: Path, schema: Schema, create: Callable[[Database], None], vfs: str | None) -> None:
     """A new database at `path`, which is held alone: complete and on disk before it has its name."""
     if path.exists():
         raise StoreFailed(f"{path} exists already; a {schema.name} is created once")
-    fresh = path.with_name(path.name + ".creating")
-    _touch(fresh)
+    fresh = _being_created(path)
     with closing(_connect(fresh, apsw.SQLITE_OPEN_READWRITE, vfs)) as connection:
         database = Database(fresh, connection)
         try:
@@ -318,8 +337,22 @@ def _prepare(database: Database, schema: Schema) -> None:
     if mode != ("wal",):
         raise StoreFailed(f"{database.path}: this file system cannot do WAL (got {mode})")
     database.run("PRAGMA synchronous = FULL")
+    _write_log_anew(database, version)
     if version < schema.version:
         _migrate(database, schema, version)
+
+
+def _write_log_anew(database: Database, version: int) -> None:
+    """Copy the log into the file and begin a new one, all of it synced: what is believed from now on is on disk.
+
+    After a failed fsync the system shows pages of the log that it never wrote and takes for written. A process that
+    starts on them would promise what a power cut takes away; and what the disk has of the old log would then be laid
+    over the newer file, unless the first commit of a new log is there.
+    """
+    (busy, *_), *_ = database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    if busy:
+        raise StoreFailed(f"{database.path}: another program still reads it, such as a backup; start when that is done")
+    database.run(f"PRAGMA user_version = {version}")
 
 
 def _migrate(database: Database, schema: Schema, version: int, fill: Callable[[Database], None] | None = None) -> None:
@@ -353,7 +386,7 @@ def lock_store(path: Path, name: str) -> int:
 
     Raises StoreFailed if another process has it.
     """
-    lock_path = path.with_name(path.name + ".lock")
+    lock_path = _lock_of(path)
     try:
         descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -367,6 +400,10 @@ def lock_store(path: Path, name: str) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
     return descriptor
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def damaged(path: Path, what: str) -> StoreFailed:
