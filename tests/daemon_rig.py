@@ -6,10 +6,10 @@ The clock is trio's own (use `autojump_clock`), the ledger is the core on books 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -88,6 +88,10 @@ class FakeLink:
             await self._news.park()
         messages, self.inbox = self.inbox, []
         return messages
+
+    async def hand_on(self, take: Callable[[list[Message]], None]) -> NoReturn:
+        while True:
+            take(await self.receive())
 
 
 def _messages(frames: bytes) -> list[Message]:

@@ -12,6 +12,7 @@ import os
 import time
 from array import array
 from collections import deque
+from functools import partial
 from typing import Any, TypeVar
 from typing import Final as Constant
 
@@ -139,8 +140,7 @@ class Crowd:
                 self._places.release()
                 self.ends.append(end)
                 self._moved.unpark_all()
-                while True:
-                    self._take(end, await link.receive())
+                await link.hand_on(partial(self._take, end))
         except Exception as error:  # of any end: the run is spoiled, whoever waits says so
             self.failure = self.failure or error
             self._moved.unpark_all()

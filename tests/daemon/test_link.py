@@ -193,6 +193,44 @@ async def test_what_came_before_the_end_is_delivered() -> None:
             assert link.queued_bytes == 0
 
 
+async def test_messages_are_handed_on_until_the_end() -> None:
+    one, other = trio.testing.memory_stream_pair()
+    alice = RawPeer(one)
+    taken: list[Message] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alice.authenticate)
+        async with open_link(other, session(Side.LISTENED)) as link:
+            await one.send_all(Funded(ID).to_frame())
+            nursery.start_soon(one.send_all, Funded(ID).to_frame() * 2 + bytes(4))  # a fault behind two of them
+            with pytest.raises(RemoteError, match="a frame of length 0"):
+                await link.hand_on(taken.extend)
+    assert taken == [Funded(ID)] * 3
+
+
+async def test_who_hands_on_may_end_the_link() -> None:
+    async with two_links() as (one, other):
+        one.send(Funded(ID).to_frame())
+        with pytest.raises(LinkClosed, match="ended here"):
+            await other.hand_on(lambda _: other.end())
+
+
+async def test_a_link_that_hands_on_answers_and_sends_pings(autojump_clock: trio.testing.MockClock) -> None:
+    taken: list[Message] = []
+    async with two_links() as (one, other), trio.open_nursery() as nursery:
+        nursery.start_soon(one.hand_on, taken.extend)
+        nursery.start_soon(other.hand_on, taken.extend)
+        for _ in range(5):
+            await trio.sleep(limits.PING_INTERVAL_S / 2 + 1)
+            one.send(Funded(ID).to_frame())
+        quiet = one.received_bytes, other.received_bytes
+        await trio.sleep(3 * limits.PING_TIMEOUT_S)
+        assert one.ended is None
+        assert other.ended is None
+        assert quiet < (one.received_bytes, other.received_bytes)
+        assert taken == [Funded(ID)] * 5
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_waits_is_told_when_the_link_is_ended_here() -> None:
     async with two_links() as (one, _), trio.open_nursery() as nursery:
         nursery.start_soon(take, one)

@@ -2,9 +2,9 @@
 
 `dialling.dial` and `accepting.serve` make such streams; `open_link` runs a session on any, which is what tests use.
 
-A `Link` has no task of its own while it is idle. Whoever waits in `receive` reads, answers pings and sees time-outs.
-`send` gives bytes to the transport at once; only what the transport does not take waits for a task, which writes it
-and ends, so reading never waits for writing (spec T-26).
+A `Link` has no task of its own while it is idle. Whoever waits in `receive` or `hand_on` reads, answers pings and sees
+time-outs. `send` gives bytes to the transport at once; only what the transport does not take waits for a task, which
+writes it and ends, so reading never waits for writing (spec T-26).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
@@ -55,7 +55,7 @@ class Link:
         self._session = session
         self._ended: RemoteError | LinkClosed | None = None
         self._inbox: list[Message] = []  # what came right behind AUTH
-        self._reading: trio.CancelScope | None = None  # of whoever waits in `receive`
+        self._reading: trio.CancelScope | None = None  # of whoever reads, or has read
         self._queue: list[bytes] = []  # a deque would take more memory than all else here, and is empty nearly always
         self._held_bytes = 0  # given to `send_now`, kept by the stream until the next send_all
         self._queued_bytes = 0  # all that the transport has not taken
@@ -195,23 +195,47 @@ class Link:
                 return messages
         raise self._ended
 
+    async def hand_on(self, take: Callable[[list[Message]], None]) -> NoReturn:
+        """Give `take` what `receive` would, again and again, for less; raises what `receive` does."""
+        if self._inbox:
+            take(await self.receive())
+        while self._ended is None:
+            with self._until_due() as self._reading:  # for many readings: a time that moves away costs nothing
+                while self._ended is None:
+                    if messages := await self._read_once():
+                        take(messages)
+            self._look_at_clock()
+        raise self._ended
+
     async def _read(self) -> list[Message]:
-        """Read once, or let the session look at the clock when its time has come."""
+        """Read once, or until the session's time has come."""
+        messages: list[Message] = []
+        with self._until_due() as self._reading:
+            messages = await self._read_once()
+        self._look_at_clock()
+        return messages
+
+    def _until_due(self) -> trio.CancelScope:
         deadline = self._session.next_deadline()
-        data = None
+        return trio.CancelScope(deadline=math.inf if deadline is None else deadline)
+
+    def _look_at_clock(self) -> None:
+        """Let the session do so, if it was the time that ended the reading."""
+        if self._ended is None and self._reading is not None and self._reading.cancelled_caught:
+            self._take(None)
+
+    async def _read_once(self) -> list[Message]:
         try:
-            with trio.CancelScope(deadline=math.inf if deadline is None else deadline) as self._reading:
-                data = await self._stream.receive_some()
+            data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._finish(LinkClosed(f"connection lost{cause_of(error)}"))
-        finally:
-            self._reading = None
+            return []
         if self._ended is not None:  # meanwhile, by somebody else: what was read now is dropped
             return []
-        if data == b"":
-            self._finish(LinkClosed(self._why_closed()))
-            return []
-        return self._take(data)
+        if data:
+            return self._take(data)
+        self._finish(LinkClosed(self._why_closed()))
+        return []
 
     def _take(self, data: bytes | bytearray | None) -> list[Message]:
         """Give the session what came, or the time; send what it has to say, and end if it has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -85,8 +86,7 @@ class Peers:
             engine.wake()
             if link.initiated:
                 _log.info("connected to peer", peer=link.peer_id.hex()[:16])
-            while True:
-                engine.received(number, await link.receive())
+            await link.hand_on(partial(engine.received, number))
         finally:
             if self._since.get(link.peer_id, (0, 0))[0] == number:
                 del self._since[link.peer_id]
