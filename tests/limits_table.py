@@ -55,6 +55,7 @@ DRIVEN_BY = {
     "MAX_EARLY_REESTABLISH":
         "node/test_recovery.py::test_what_comes_too_early_is_bounded_and_answered_when_nothing_is_found",
     "RECOVERY_KEY_GAP": "node/test_recovery.py::test_keys_are_looked_for_as_far_as_the_gap",
+    "RECOVERY_STEP_KEYS": "node/test_recovery.py::test_keys_are_derived_in_small_steps",
     "MAX_QUEUED_ITEMS": "daemon/test_backpressure.py::test_a_payee_that_stands_still_makes_pay_wait",
     "MAX_UNACKED_BATCHES": "daemon/test_backpressure.py::test_a_payee_that_stands_still_makes_pay_wait",
     "MAX_SEARCHED_BATCHES": "test_limits_driven.py::test_batches_that_are_searched_for_ids",

@@ -237,6 +237,9 @@ RECOVERY_KEY_GAP: Final = 2048
 """Channel keys in a row that are looked at after the last one known: openings that came to nothing used them up. Twice
 the channels that a node has by default; less than a second of work, once."""
 
+RECOVERY_STEP_KEYS: Final = 16
+"""Channel keys that are derived in one step: one or two milliseconds, in which no payment moves."""
+
 MAX_EARLY_REESTABLISH: Final = 1024
 """States that peers showed, before the ledger was read, of channels that are not known: 1 KiB each."""
 

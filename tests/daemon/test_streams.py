@@ -10,6 +10,7 @@ import trio
 
 from channelpay.batches import NO_ID, pack_record
 from channelpay.daemon.embedded import _follow_assets
+from channelpay.daemon.ledger_stream import LedgerStream
 from channelpay.daemon.peers import Backoff
 from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import ChannelpayError, ErrorCode, LocalError, Reason, RemoteError
@@ -32,6 +33,31 @@ def resigned(rig: Rig, response: Response, **changes) -> Response:
     key = rig.ledger.keys.identity
     fields = (other.request_id, other.request_hash, other.outcome, other.body)
     return dataclasses.replace(other, signature=key.sign(response_bytes(key.public, *fields)))
+
+
+async def test_others_have_their_turn_while_keys_are_looked_for(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, _):
+        node, happened = a.engine.node, []
+
+        def prepare(body: object) -> bool:
+            happened.append("prepare")
+            return happened.count("prepare") < 4
+
+        def ledger_event(*_: object) -> None:
+            happened.append("event")
+
+        async def another() -> None:
+            while "event" not in happened:
+                happened.append("another")
+                await trio.lowlevel.checkpoint()
+
+        node.prepare, node.ledger_event = prepare, ledger_event
+        stream = LedgerStream(a.engine, node.keyring.identity, NodeConfig().ledger.address)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(another)
+            await stream._take(Event(1, 0, "transfer", node.account, b""))
+        assert happened.count("another") >= 2
+        assert happened[-1] == "event"
 
 
 BAD_ANSWERS = {

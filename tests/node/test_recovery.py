@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from channelpay.errors import ErrorCode, LocalError, Reason
-from channelpay.limits import CLAIM_WAIT_S
+from channelpay.ledger.views import view_of
+from channelpay.limits import CLAIM_WAIT_S, RECOVERY_KEY_GAP, RECOVERY_STEP_KEYS
 from channelpay.messages.control import ENTRY_UNAVAILABLE
 from channelpay.messages.peer import Ack, Error, Pay, Reestablish, SignedState
 from channelpay.node import recovery
@@ -346,3 +349,30 @@ def test_keys_are_looked_for_as_far_as_the_gap(tmp_path, monkeypatch):
     assert (found.setup.key_index, a.node.next_key_index) == (2, 3)
     assert any("none of this node's next keys is in it" in text for text in a.warnings())
     assert not any(isinstance(message, Pay | Ack) for inbox in world.inboxes.values() for message in inbox)
+
+
+def test_keys_are_derived_in_small_steps(tmp_path):
+    world = World(tmp_path)
+    a, b = world.add(funds=FUNDS), world.add()
+    world.settle()
+    world.connect(a, b)
+    for _ in range(2 * RECOVERY_STEP_KEYS):
+        a.node._take_key_index()
+    a.node.open_channel(b.id, world.ledger.asset_id, 5000, 0, 60, 64, world.clock)
+    world.settle()
+    (row,) = world.ledger.books.all_channels()
+    view = view_of(row, row.number, world.ledger.time)
+    assert not a.node.prepare(view), "it knows this channel"
+    destroy(a, start=False)
+    a.start()
+    derived = []
+    a.node._finder._keyring = SimpleNamespace(
+        account=a.keys.account, channel=lambda index: derived.append(index) or a.keys.channel(index)
+    )
+    steps = [(a.node.prepare(view), len(derived)) for _ in range(4)]
+    s = RECOVERY_STEP_KEYS
+    assert steps == [(True, s), (True, 2 * s), (False, 2 * s + 1), (False, 2 * s + 1)]
+    foreign = replace(view, key0=bytes(32), account0=a.keys.account.public)
+    while a.node.prepare(foreign):
+        pass
+    assert derived == list(range(RECOVERY_KEY_GAP)), "each once, and no further"

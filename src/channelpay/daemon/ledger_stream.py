@@ -87,7 +87,7 @@ class LedgerStream:
         try:
             while True:
                 for message in await link.receive():
-                    self._take(message)
+                    await self._take(message)
                 self._engine.wake()
                 self._engine.changed.unpark_all()  # what the ledger is and knows is no channel's change
                 self._engine.room.unpark_all()  # payments wait for the first reading after a start
@@ -100,8 +100,8 @@ class LedgerStream:
             if self._engine.node.ledger.overdue(trio.current_time()):
                 link.end(RemoteError(ErrorCode.TIMED_OUT, "a request was not answered in time"))
 
-    def _take(self, message: Message) -> None:
-        node, now = self._engine.node, trio.current_time()
+    async def _take(self, message: Message) -> None:
+        node = self._engine.node
         if isinstance(message, Response):
             asked = node.ledger.asked.get(message.request_id)
             request_hash = self._hashes.pop(message.request_id, None)
@@ -109,13 +109,20 @@ class LedgerStream:
                 return
             check_response(self._address.key, message, request_hash)
             text, body = _opened(asked.operation, message)
+            await self._prepare(body)
             if isinstance(body, AccountView):
                 self._engine.tell(message.request_id, body)
-            node.ledger_answer(message.request_id, message.outcome, text, body, now)
+            node.ledger_answer(message.request_id, message.outcome, text, body, trio.current_time())
         elif isinstance(message, Event):
             # The subject is this node's account or one of its channels; only channels matter here.
             body = ChannelView.decode(message.body) if message.subject != node.account else None
-            node.ledger_event(message.number, message.at, body, now)
+            await self._prepare(body)
+            node.ledger_event(message.number, message.at, body, trio.current_time())
+
+    async def _prepare(self, body: Record | None) -> None:
+        """Let payments go on while keys for a channel that nobody knows are derived (spec N-26)."""
+        while self._engine.node.prepare(body):
+            await trio.lowlevel.checkpoint()
 
 
 def _opened(operation: Operation, response: Response) -> tuple[str, Record | None]:

@@ -149,6 +149,15 @@ class LedgerSide(Core):
 
     # --- Channels that the store does not know (spec N-26) -------------------------------------
 
+    def prepare(self, body: Record | None) -> bool:
+        """Do a part of the work for a view that `ledger_answer` or `ledger_event` will bring; whether there is more.
+
+        Whoever calls it until there is none keeps those two from taking long.
+        """
+        if not isinstance(body, ChannelView) or self.roster.phase(body.channel_id) is not None:
+            return False
+        return self._finder.step(body, self.next_key_index)
+
     def _find(self, view: ChannelView) -> Channel | None:
         """A channel of this account that is not in the store: its keys tell whether it is this node's."""
         limits = self.policy.receive_limits(view.asset_id)

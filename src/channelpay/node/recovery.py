@@ -13,7 +13,7 @@ from channelpay.channel import reestablish
 from channelpay.channel.state import UNKNOWN_SALT, Channel, Phase, ReceiveLimits, Setup
 from channelpay.errors import RemoteError
 from channelpay.keys import Keyring
-from channelpay.limits import MAX_EARLY_REESTABLISH, RECOVERY_KEY_GAP
+from channelpay.limits import MAX_EARLY_REESTABLISH, RECOVERY_KEY_GAP, RECOVERY_STEP_KEYS
 from channelpay.messages.ledger import ChannelView
 from channelpay.messages.peer import Reestablish
 from channelpay.node.ledger_link import reading_of
@@ -61,12 +61,32 @@ class Finder:
                 return Channel(view.channel_id, setup, key_pair, phase=Phase.FUNDED, reading=reading_of(view))
         return None
 
+    def step(self, view: ChannelView, used: int) -> bool:
+        """Derive some of the keys that `channel` needs for a view; whether there are more.
+
+        All of them together may take seconds, if this node has opened many channels.
+        """
+        account = self._keyring.account.public
+        parties = ((view.key0, view.account0), (view.key1, view.account1))
+        wanted = {key for key, owner in parties if owner == account}
+        for _ in range(RECOVERY_STEP_KEYS):
+            if wanted <= self._indexes.keys() or not self._derive_next(used):
+                return False
+        return True
+
     def _index_of(self, public: bytes, used: int) -> int | None:
         """The index of a channel key, if it is below `used` or among the next ones; keys are derived once."""
-        while public not in self._indexes and len(self._indexes) < used + RECOVERY_KEY_GAP:
-            index = len(self._indexes)
-            self._indexes[self._keyring.channel(index).public] = index
+        while public not in self._indexes and self._derive_next(used):
+            pass
         return self._indexes.get(public)
+
+    def _derive_next(self, used: int) -> bool:
+        """Derive one key more, unless that is too far."""
+        index = len(self._indexes)
+        if index >= used + RECOVERY_KEY_GAP:
+            return False
+        self._indexes[self._keyring.channel(index).public] = index
+        return True
 
     # --- What came too early ---------------------------------------------------------------
 
