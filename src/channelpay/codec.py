@@ -8,17 +8,19 @@ a boolean.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
 from channelpay.errors import ErrorCode, RemoteError
 from channelpay.limits import MAX_ARRAY_ITEMS
 
+_packer: Final = msgpack.Packer(use_bin_type=True)  # making one costs more than packing a payment does
+
 
 def pack(value: Any) -> bytes:
     """The one encoding of `value`: lists, ints, bytes, text, None."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    packed: bytes = _packer.pack(value)
     return packed
 
 

@@ -85,6 +85,8 @@ LEGAL: Final[dict[tuple[Role, Role], frozenset[type[Message]]]] = {
 
 _HELLO_ONLY: Final[frozenset[type[Message]]] = frozenset({Hello})
 _AUTH_ONLY: Final[frozenset[type[Message]]] = frozenset({Auth})
+_OWN: Final[frozenset[type[Message]]] = frozenset({Hello, Auth, Ping, Pong, Error})
+"""What a session may act on itself."""
 
 
 def peer_roles(side: Side, role: Role) -> frozenset[Role]:
@@ -194,6 +196,8 @@ class Session:
 
     def outgoing(self) -> bytes:
         """Take what must be sent, which may be nothing."""
+        if not self._out:
+            return b""
         data = bytes(self._out)
         self._out.clear()
         return data
@@ -250,6 +254,9 @@ class Session:
         while self.phase is not Phase.ENDED and (cut := self._frames.next_frame()) is not None:
             kind, payload = cut
             message = self._decode(kind, payload)
+            if type(message) not in _OWN:
+                messages.append(message)
+                continue
             match message:
                 case Hello():
                     self._on_hello(message, frame(kind, payload))
@@ -261,7 +268,7 @@ class Session:
                     self._on_pong(message)
                 case Error(channel=None):
                     self._on_farewell(message)
-                case _:
+                case _:  # an ERROR about a channel
                     messages.append(message)
 
     def _decode(self, kind: int, payload: bytes) -> Message:

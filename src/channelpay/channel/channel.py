@@ -340,7 +340,9 @@ def _watch_answer(c: Channel, now: Now, fx: Effects) -> None:
 
 def next_deadline(c: Channel) -> float | None:
     """When `advance` should be called even if nothing comes, on this process's clock (spec C-19, X-12)."""
-    times = [closing.close_deadline(c), c.submit_after, c.final_wait]
-    if c.waiting_since is not None:
-        times.append(c.waiting_since + ANSWER_TIMEOUT_S)
-    return min((t for t in times if t is not None), default=None)
+    answer = None if c.waiting_since is None else c.waiting_since + ANSWER_TIMEOUT_S
+    earliest = None
+    for due in (answer, closing.close_deadline(c), c.submit_after, c.final_wait):
+        if due is not None and (earliest is None or due < earliest):
+            earliest = due
+    return earliest
