@@ -77,7 +77,7 @@ class ErrorCode(IntEnum):
     EXPIRY_REFUSED = 55, Effect.RETRY
     WITHDRAW_REFUSED = 56, Effect.RETRY  # beyond the balance, or another one is open
     STALLED = 57, Effect.RETRY  # our reading of the ledger is too old to answer
-    HISTORY_PRUNED = 58, Effect.RETRY
+    HISTORY_PRUNED = 58, Effect.RETRY  # reserved: RECORDS without a batch say the same
 
 
 def code_name(value: int) -> str:

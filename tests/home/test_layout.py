@@ -183,3 +183,23 @@ def test_a_write_that_fails_leaves_no_half_seed(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(HomeError, match=r"config\.toml cannot be written: No space left"):
         home.create(WORDS, "text")
     assert list(home.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_directory_that_cannot_be_synced_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    home = Home(tmp_path / "node")
+    if replaced:
+        home.create(WORDS, "text")
+    work = (lambda: home.replace_seed(WORDS, None)) if replaced else lambda: home.create(WORDS, "text")
+    sync = os.fsync
+
+    def broken(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(HomeError, match=r"its files may not be on the disk: Input/output error"):
+        work()

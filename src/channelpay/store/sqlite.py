@@ -289,13 +289,14 @@ def _touch(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise StoreFailed(f"{path}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
 
 
 def open_reader(path: Path, schema: Schema | None = None, *, vfs: str | None = None) -> Database:
