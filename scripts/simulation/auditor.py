@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Final
 
 import apsw
 from endurance.counters import Counters
@@ -17,6 +18,9 @@ from simulation.guarantees import LATENT_DAMAGE, Excuse, excuse_for
 from simulation.model import NO_ID, ChannelAccount, Payment, State
 from simulation.workload import Owner
 from simulation.world import FUNDS, World
+
+_LATE_S: Final = 40
+"""A ledger that is down at a deadline pays out when it is up again."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class _Audit:
         for channel in self.account.channels.values():
             self._channel(channel, on_ledger.channels.get(channel.channel_id), stores)
         self._openings(on_ledger)
+        self._disputes(books.disputes(self.world.ledger.disk.directory / "ledger.db"))
         self._balances(on_ledger)
         self._as_seen(stores)
         for counter, what, names in self.account.findings:
@@ -87,6 +92,10 @@ class _Audit:
     def _store(self, name: str) -> list[Batch]:
         directory = next(p.disk.directory for p in self.world.nodes if p.name == name)
         rows = books.batches(directory / "node.db")
+        if (left := books.requests(directory / "node.db")) and name not in self.world.cheaters:
+            self.find(
+                "unresolved", f"{name}: {left} requests to the ledger were left behind", excuse_for(self.world, name)
+            )
         positions = sorted(
             (b.position, b.last_n - b.first_n + 1 if b.records is not None else 1)
             for b in rows
@@ -262,6 +271,16 @@ class _Audit:
                     f"{channel_id.hex()[:8]}: a channel that no owner knows",
                     excuse_for(self.world, *owners),
                 )
+
+    def _disputes(self, ended: list[books.Dispute]) -> None:
+        """Nobody is paid before the window is over, and nobody makes it longer (but the ledger, that was away)."""
+        for dispute in ended:
+            name = dispute.channel_id.hex()[:8]
+            late_s = dispute.settled - dispute.deadline
+            if late_s < 0 and not dispute.at_once:
+                self.find("below_entitlement", f"{name}: a dispute was paid out {-late_s} s before its deadline")
+            if late_s > _LATE_S and not dispute.extended:
+                self.find("unresolved", f"{name}: a dispute was paid out {late_s} s after its deadline")
 
     def _conservation(self, on_ledger: Books) -> None:
         held = sum(on_ledger.balances.values()) + sum(row.pot for row in on_ledger.channels.values())

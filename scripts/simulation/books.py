@@ -73,6 +73,11 @@ def batches(path: Path) -> list[Batch]:
     ]
 
 
+def requests(path: Path) -> int:
+    """How many requests to the ledger a node's store holds that were not answered."""
+    return int(_rows(path, "SELECT count(*) FROM requests")[0][0])
+
+
 def newest(path: Path) -> dict[tuple[bytes, int], int]:
     """(channel, payer) to the number of the newest payment in a node's store."""
     sql = (
@@ -89,6 +94,29 @@ def channels(path: Path) -> dict[bytes, Row]:
         " half0, half1, out0, out1 FROM channel"
     )
     return {r[0]: Row(r[0], r[1:3], r[3:5], r[5], r[6:8], r[8:10], r[10:12], r[12:14]) for r in _rows(path, sql)}
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """When one began on the ledger, when it should have ended, and when it did."""
+
+    channel_id: bytes
+    began: int
+    deadline: int
+    settled: int
+    at_once: bool  # by an agreement, or by the payee of a one-way channel: that needs no deadline
+    extended: bool  # by the ledger, after an outage
+
+
+def disputes(path: Path) -> list[Dispute]:
+    """Every dispute that has ended."""
+    sql = (
+        "SELECT c.channel_id, b.time, c.window_s, e.time, e.kind = 'close_final' OR c.flags = 1,"
+        " EXISTS (SELECT 1 FROM line AS x WHERE x.owner = c.channel_id AND x.kind = 'extend') FROM channel AS c"
+        " JOIN line AS b ON b.owner = c.channel_id AND b.kind = 'close'"
+        " JOIN line AS e ON e.owner = c.channel_id AND e.kind IN ('settle', 'close_final')"
+    )
+    return [Dispute(r[0], r[1], r[1] + r[2], r[3], bool(r[4]), bool(r[5])) for r in _rows(path, sql)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,10 +184,17 @@ CALLED: Final = {
     "api.Api._in_channels/": "balance", "api.Api._connect/": "connect", "api.Api._claim/": "claim",
     "api.Api._close/": "close", "api.Api._payments/": "payments", "api.Api._topup/": "topup",
     "api.Api._withdraw/": "withdraw", "embedded._drain/": "pay", "embedded.run/4": "pay", "link.Link._say_end/": "pay",
-    "payments.PaymentDesk.wait_room/": "pay",
 }  # fmt: skip
 """What an owner does so that a process comes by a point that is seldom passed."""
 
+UNREAD: Final = ("link.Link._wait_sent/", "link.Link._say_end/1")
+"""Points that a process passes when it is stopped while somebody does not read what it has sent."""
+
+UPON_CONNECTING: Final = ("link.Link.receive/1", "link.Link.hand_on/1")
+"""Points that it passes when something follows right behind a handshake."""
+
+WHILE_IT_STARTS: Final = ("payments.PaymentDesk.wait_room/",)
+"""Points that it passes when it is asked to pay before it has read its ledger."""
 
 FOCUS: list[str] = []
 """Crash points that all crashes of this run are at, if there are any: for those that others seldom reach."""

@@ -5,24 +5,31 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-import apsw
 import trio
 
-from simulation.crashes import AT_THE_END, AT_THE_START, CALLED, FOCUS, Armed, plan_names
-from simulation.disk import Content, Loss
-from simulation.process import NodeProcess, Process
+from simulation.crashes import (
+    AT_THE_END,
+    AT_THE_START,
+    CALLED,
+    FOCUS,
+    UNREAD,
+    UPON_CONNECTING,
+    WHILE_IT_STARTS,
+    Armed,
+    plan_names,
+)
+from simulation.damage import Damage
+from simulation.disk import Loss
+from simulation.process import Life, NodeProcess, Process
+from simulation.scenes import Scenes
 from simulation.workload import Owner
 from simulation.world import World
 
 _ACTIVE_S: Final = 12.0
 """Faults fall into so many seconds."""
-
-_AROUND: Final = 8
-"""Bytes on both sides of a damaged one that tell where it is."""
 
 _MOST_LIVES: Final = 60
 """A process that starts more often than any seed makes it start is not well."""
@@ -33,42 +40,17 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
         "delay", "cut", "cut at a byte", "half-open", "one-way silence", "slow reader", "reconnect storm",
         "stale connection", "unreachable",
     ),
-    "crashes": ("crash point", "crash point", "crash point", "killed", "power cut", "cut", "stopped in order"),
+    "crashes": (
+        "crash point", "crash point", "crash point", "killed", "power cut", "cut", "stopped in order", "stopped unread",
+    ),
     "disk": ("disk full", "sync error", "power cut", "bit flipped", "crash point"),
     "ledger": ("ledger killed", "ledger unreachable", "ledger power cut", "ledger disk full", "ledger sync error",
-               "ledger bit flipped", "ledger stopped in order", "crash point"),
+               "ledger bit flipped", "ledger stopped in order", "ledger answer lost", "crash point"),
     "damage": ("bit flipped", "bit flipped", "bit flipped", "ledger bit flipped", "cut"),
     "old copy": ("old copy, told", "old copy, not told", "cut", "crash point"),
 }  # fmt: skip
 PROFILES["everything"] = tuple(kind for name in ("network", "crashes", "disk", "ledger") for kind in PROFILES[name])
 """Which faults one seed draws from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """A bit that changed at rest: in a byte between others, which may have moved within the files since."""
-
-    process: Process
-    around: bytes  # with the damage
-    place: int  # of the damaged byte in it
-    bit: int
-
-    def undo(self, content: dict[str, bytearray]) -> None:
-        """Change it back, wherever its surroundings stand."""
-        for data in content.values():
-            at = data.find(self.around)
-            while at >= 0:
-                data[at + self.place] ^= self.bit
-                at = data.find(self.around, at + 1)
-
-
-def _places(data: bytearray, wanted: bytes) -> list[int]:
-    """Wherever these bytes stand."""
-    found, at = [], data.find(wanted)
-    while at >= 0:
-        found.append(at)
-        at = data.find(wanted, at + 1)
-    return found
 
 
 class Nemesis:
@@ -77,7 +59,7 @@ class Nemesis:
     def __init__(self, world: World, owners: list[Owner]) -> None:
         self.world = world
         self.rng = random.Random(world.rng.random())
-        self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 2, 4))[0]
+        self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 3, 4))[0]
         if FOCUS:
             self.profile = "crashes"
         self._crashing = "crash point" in PROFILES[self.profile]
@@ -86,19 +68,20 @@ class Nemesis:
         self._healed = False
         self._crashes = 0
         self._pending: dict[str, Armed] = {}
-        self._copies: dict[str, Content] = {}
-        self._flips: list[Flip] = []
-        self._replace: dict[str, str] = {}  # by process: what happens to its disk before it starts again
+        self.damage = Damage(world, self.rng)
+        self._scenes = Scenes(world, self.rng, self._owners, self.note)
         self._acts: dict[str, Callable[[], Awaitable[None]]] = {
             "delay": self._delay, "cut": self._cut, "cut at a byte": self._cut_at, "half-open": self._half_open,
             "one-way silence": self._silence, "slow reader": self._slow, "reconnect storm": self._storm,
             "stale connection": self._stale, "unreachable": self._unreachable, "crash point": self._crash_point,
             "killed": self._killed, "power cut": self._power, "disk full": self._full, "sync error": self._sync_error,
-            "bit flipped": self._flip, "old copy, told": self._told, "old copy, not told": self._untold,
+            "bit flipped": self._flip, "old copy, told": partial(self._scenes.old_copy, "told"),
+            "old copy, not told": partial(self._scenes.old_copy, "not told"),
             "ledger killed": self._ledger_killed, "ledger power cut": self._ledger_power,
             "ledger unreachable": self._ledger_unreachable, "ledger disk full": self._ledger_full,
             "ledger sync error": self._ledger_sync_error, "stopped in order": self._stopped,
             "ledger stopped in order": self._ledger_stopped, "ledger bit flipped": self._ledger_flip,
+            "ledger answer lost": self._scenes.answer_lost, "stopped unread": self._scenes.stopped_unread,
         }  # fmt: skip
 
     # --- Lives ---------------------------------------------------------------------------------
@@ -125,63 +108,20 @@ class Nemesis:
 
     def _mend(self, process: Process, why: str) -> None:
         """What becomes of the disk between two lives."""
-        what = self._replace.pop(process.name, "")
+        what = self._scenes.replace.pop(process.name, "")
         if what == "flip":
-            self._flip_bit(process)
-        elif what and process.name in self._copies:
-            process.disk.put(self._copies[process.name])
+            if self.damage.flip(process):
+                self.note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
+        elif what and process.name in self._scenes.copies:
+            process.disk.put(self._scenes.copies[process.name])
             process.restored = what == "told"
             self.note(f"old copy, {'told' if what == 'told' else 'not told'}")
             self.world.rolled_back.setdefault(process.name, set()).add(what)
-        elif why and "simulated:" not in why and self.repair(process):
+        elif why and "simulated:" not in why and self.damage.repair(process):
             self.world.detected += 1
         if len(process.lived) > _MOST_LIVES:
-            self.world.account.find("unresolved", f"{process.name} does not stay up: {why}")
+            self.world.account.find("unresolved", f"does not stay up: {why}", process.name)
             self.world.scope.cancel()
-
-    def _flip_bit(self, process: Process) -> None:
-        """One bit of the file changes while nobody uses it."""
-        name = "node.db" if isinstance(process, NodeProcess) else "ledger.db"
-        if not process.disk.content().get(name):
-            return
-        with suppress(apsw.Error):  # damaged before
-            process.disk.settle(name)
-        content = process.disk.content()
-        damaged = bytearray(content[name])
-        at = self._place_of_damage(damaged)
-        bit = 1 << self.rng.randrange(8)
-        damaged[at] ^= bit
-        process.disk.has_failed = process.disk.damaged = True
-        begin = max(0, at - _AROUND)
-        self._flips.append(Flip(process, bytes(damaged[begin : at + _AROUND]), at - begin, bit))
-        process.disk.put({**content, name: bytes(damaged)})
-        self.note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
-
-    def _place_of_damage(self, data: bytearray) -> int:
-        """In a record that is known to stand in the file, or in any byte that is not empty."""
-        channels = self.world.account.channels.values()
-        known = [p.payment_id for c in channels for p in c.payments if any(p.payment_id)]
-        hashes = [
-            half[16:48] for c in self.world.tap.channels.values() for halves in c.halves for half in halves.values()
-        ]
-        for wanted in (hashes, known):
-            if wanted and self.rng.random() < 0.5:
-                found = _places(data, self.rng.choice(wanted))
-                if found:
-                    return max(0, self.rng.choice(found) - 8) + self.rng.randrange(24)
-        places = [at for at in (self.rng.randrange(len(data)) for _ in range(20)) if data[at]]
-        return places[0] if places else len(data) // 2
-
-    def repair(self, process: Process) -> bool:
-        """The operator copies the mirror's sound half back: what was written since stays."""
-        mine = [flip for flip in self._flips if flip.process is process]
-        content = {name: bytearray(data) for name, data in process.disk.content().items()}
-        for flip in mine:
-            self._flips.remove(flip)
-            flip.undo(content)
-        if mine:
-            process.disk.put({name: bytes(data) for name, data in content.items()})
-        return bool(mine)
 
     def note(self, kind: str) -> None:
         """A fault happened."""
@@ -210,7 +150,7 @@ class Nemesis:
         began = trio.current_time()
         for number, at in enumerate(times):
             if self.profile == "old copy" or self.rng.random() < 0.2:
-                self._copy(self._node())
+                self._scenes.copy(self._node())
             await trio.sleep(max(0.0, began + at - trio.current_time()))
             kind = kinds[(self.world.seed + number) % len(kinds)] if number == 0 else self.rng.choice(kinds)
             await self._acts[kind]()
@@ -289,7 +229,12 @@ class Nemesis:
     async def _slow(self) -> None:
         self.note("slow reader")
         process = self.rng.choice(self.world.processes)
-        self.world.network.asleep[process.name] = trio.current_time() + self.rng.choice((0.5, 3.0, 10.0))
+        seconds = self.rng.choice((0.5, 3.0, 10.0))
+        self.world.network.asleep[process.name] = trio.current_time() + seconds
+        if self.rng.random() < 0.3:
+            self.world.network.full.add(process.name)
+            await trio.sleep(seconds)
+            self.world.network.full.discard(process.name)
 
     async def _storm(self) -> None:
         self.note("reconnect storm")
@@ -318,6 +263,8 @@ class Nemesis:
     async def _crash_point(self) -> None:
         """One of the crash points, at one of the next times that some process passes it."""
         process, armed = self._next_crash()
+        if process.alive and process.life is not None and await self._in_a_scene(process, process.life, armed):
+            return
         starts, ends = armed.point.startswith(AT_THE_START), armed.point.startswith(AT_THE_END)
         if starts or ends:
             armed.passes = 1
@@ -332,7 +279,27 @@ class Nemesis:
             if ends and process.life is not None:
                 process.life.stop.set()
             return
-        self._pending[process.name] = armed  # from the first moment of its next life
+        self._crash_in_next_life(process, armed)
+
+    async def _in_a_scene(self, process: Process, life: Life, armed: Armed) -> bool:
+        """For points that hardly anybody passes by chance; whether this is one."""
+        point, passes, armed.passes = armed.point, armed.passes, 1
+        if point.startswith(UNREAD):
+            await self._scenes.stopped_unread(process, armed)
+        elif point.startswith(WHILE_IT_STARTS) and isinstance(process, NodeProcess):
+            await self._scenes.paid_at_the_start(process, partial(self._crash_in_next_life, process, armed))
+        elif point.startswith(UPON_CONNECTING):
+            life.armed = armed
+            for stream in [s for s in self.world.network.streams if s.owner is life]:
+                self.world.network.cut(stream)
+        else:
+            armed.passes = passes
+            return False
+        return True
+
+    def _crash_in_next_life(self, process: Process, armed: Armed) -> None:
+        """From its first moment."""
+        self._pending[process.name] = armed
         self._end(process, Loss.KILLED)
 
     def _next_crash(self) -> tuple[Process, Armed]:
@@ -351,12 +318,19 @@ class Nemesis:
             process.life.kill(loss)
 
     async def _killed(self) -> None:
-        self.note("killed")
-        self._end(self._node(), Loss.KILLED)
+        await self._end_of_a_node("killed", Loss.KILLED)
 
     async def _power(self) -> None:
-        self.note("power cut")
-        self._end(self._node(), Loss.POWER)
+        await self._end_of_a_node("power cut", Loss.POWER)
+
+    async def _end_of_a_node(self, kind: str, loss: Loss) -> None:
+        """At any moment; half of the time while payments are under way."""
+        node = self._node()
+        if node.alive and self.rng.random() < 0.5:
+            await self._owners[node.name].provoke("pay")
+            await trio.sleep(self.rng.random() * 0.005)
+        self.note(kind)
+        self._end(node, loss)
 
     async def _stopped(self) -> None:
         """By its operator, who starts it again."""
@@ -398,26 +372,9 @@ class Nemesis:
 
     async def _flip(self) -> None:
         process = self._node()
-        self._replace[process.name] = "flip"
+        self._scenes.replace[process.name] = "flip"
         self._end(process, Loss.KILLED)
 
     async def _ledger_flip(self) -> None:
-        self._replace["ledger"] = "flip"
+        self._scenes.replace["ledger"] = "flip"
         self._end(self.world.ledger, Loss.KILLED)
-
-    def _copy(self, process: NodeProcess) -> None:
-        """A copy of a node's store, as a backup makes it: what is durable now."""
-        if process.disk.content():
-            self._copies[process.name] = process.disk.content()
-
-    async def _told(self) -> None:
-        await self._old_copy("told")
-
-    async def _untold(self) -> None:
-        await self._old_copy("not told")
-
-    async def _old_copy(self, what: str) -> None:
-        process = next((n for n in self.world.nodes if n.name in self._copies), None)
-        if process is not None:
-            self._replace[process.name] = what
-            self._end(process, Loss.KILLED)

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 KINDS: Final = (
     "delay", "cut", "cut at a byte", "half-open", "one-way silence", "slow reader", "reconnect storm",
-    "stale connection", "unreachable", "crash point", "killed", "power cut", "stopped in order",
+    "stale connection", "unreachable", "crash point", "killed", "power cut", "stopped in order", "stopped unread",
     "unsynced writes lost", "torn write", "disk full", "sync error", "bit flipped",
     "old copy, told", "old copy, not told",
-    "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable",
+    "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable", "ledger answer lost",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
     "cheating close", "tampering",
 )  # fmt: skip

@@ -20,7 +20,7 @@ from simulation.crashes import Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
-from simulation.tamper import WITHHELD
+from simulation.tamper import BAD_SIGNATURE, WITHHELD
 from simulation.workload import Owner
 from simulation.world import World, fast_disk
 
@@ -72,7 +72,7 @@ class _Story:
         with world.scope:
             await self._tell()
         for process in world.processes:
-            self.nemesis.repair(process)  # damage that nobody has read has harmed nobody
+            self.nemesis.damage.repair(process)  # damage that nobody has read has harmed nobody
         verdict = audit(world, self.owners)
         made = sum(1 for c in world.account.channels.values() for p in c.payments if p.asked)
         return Outcome(
@@ -175,7 +175,7 @@ class _Story:
         """Sometimes a party does not want to settle as it was."""
         rng = random.Random(self.world.seed)
         fit = list(self.world.account.channels.values())
-        if not fit or rng.random() > 0.2:
+        if not fit or rng.random() > 0.35:
             return
         channel = rng.choice(fit)
         side = 0 if channel.flags == 1 else rng.randrange(2)  # the payee of a one-way channel robs itself alone
@@ -183,7 +183,7 @@ class _Story:
         cheater, victim = names[channel.sides[side]], names[channel.sides[1 - side]]
         party = Cheater(self.world, cheater, rng)
         self.world.cheaters.add(cheater.name)
-        if rng.random() < 0.5:
+        if rng.random() < 0.75:
             await self._tamper(party, channel)
         self.nemesis.cheat(cheater, victim, channel.window_s)
         await party.close(channel)
@@ -199,6 +199,8 @@ class _Story:
                 await owner.call(control.WithdrawChannel(channel.channel_id, 1))
             elif kind == WITHHELD:
                 await self._cross(owner, channel)
+            elif kind == BAD_SIGNATURE:
+                await self._together(owner, channel)
             else:
                 await owner.ask(channel, [owner.payment(channel, 5) for _ in range(3)])
             await trio.sleep(_TAMPER_S)
@@ -213,6 +215,14 @@ class _Story:
                 await peer.ask(channel, [peer.payment(channel, 5) for _ in range(5)])
         await trio.sleep(1.0)
         await owner.ask(channel, [owner.payment(channel, 5) for _ in range(2)])
+
+    async def _together(self, owner: Owner, channel: ChannelAccount) -> None:
+        """Payments that are sent one by one and read together."""
+        for peer in self._honest(channel):
+            self.world.network.asleep[peer.name] = trio.current_time() + 0.5
+        for _ in range(3):
+            await owner.ask(channel, [owner.payment(channel, 5)])
+            await trio.sleep(0.05)
 
     def _honest(self, channel: ChannelAccount) -> list[Owner]:
         return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]
@@ -238,7 +248,8 @@ class _Story:
                 await trio.sleep(5.0)
             await trio.sleep(2.0)
         else:
-            self.world.account.find("unresolved", f"channel {channel.channel_id.hex()[:8]} does not settle: {phase}")
+            what = f"channel {channel.channel_id.hex()[:8]} does not settle: {phase}"
+            self.world.account.find("unresolved", what, *channel.sides)
             return
         for owner in both:
             with trio.move_on_after(200.0) as scope:
@@ -250,4 +261,4 @@ class _Story:
                         break
                     await trio.sleep(1.0)
             if scope.cancelled_caught:
-                self.world.account.find("unresolved", f"{owner.name} does not see that a channel has settled")
+                self.world.account.find("unresolved", "does not see that a channel has settled", owner.name)

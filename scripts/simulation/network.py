@@ -80,7 +80,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._check()
         if self._out.broken:
             raise trio.BrokenResourceError(self._out.broken)
-        if self._kept or self._out.waiting >= self._network.capacity:
+        if self._kept or self._network.is_full(self, self._out):
             self._kept += data
             return False
         self._network.carry(self, self._out, bytes(data))
@@ -92,7 +92,7 @@ class Stream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
         self._check()
         data, self._kept = self._kept + bytes(data), b""
-        while self._out.waiting >= self._network.capacity and not self._out.broken:
+        while self._network.is_full(self, self._out) and not self._out.broken:
             await self._out.room.park()
             self._check()
         if self._out.broken:
@@ -104,7 +104,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def wait_send_all_might_not_block(self) -> None:
         """As send_all waits."""
         await trio.lowlevel.checkpoint()
-        while self._out.waiting >= self._network.capacity and not self._out.broken and not self._closed:
+        while self._network.is_full(self, self._out) and not self._out.broken and not self._closed:
             await self._out.room.park()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -203,6 +203,7 @@ class Network:
         self.streams: dict[Stream, None] = {}
         self.unreachable: set[frozenset[str]] = set()  # pairs of names: connecting hangs
         self.asleep: dict[str, float] = {}  # by name: it does not read before then
+        self.full: set[str] = set()  # names: one piece that they have not read is all that goes to them
         self.delay_s = 0.0  # most that is added to every latency
         self.taps: list[Callable[[int, str, str, bytes], None]] = []
         self.tampers: dict[str, Tamper] = {}  # by name: what it sends to nodes in place of its frames
@@ -261,6 +262,10 @@ class Network:
         least, most = _LATENCY_S
         return self._rng.uniform(least, most) + (self._rng.random() * self.delay_s if self.delay_s else 0.0)
 
+    def is_full(self, stream: Stream, pipe: _Pipe) -> bool:
+        """Whether a sender must wait until the other side has read."""
+        return pipe.waiting >= (1 if stream.other.owner.name in self.full else self.capacity)
+
     def carry(self, stream: Stream, pipe: _Pipe, data: bytes) -> None:
         """Bytes leave one process for another; they may be cut off anywhere."""
         shown = data
@@ -300,17 +305,16 @@ class Network:
         return max(at, self.asleep.get(owner.name, 0.0))
 
     def take(self, pipe: _Pipe, most: int) -> bytes:
-        """Bytes that have arrived."""
-        _, data = pipe.chunks[0]
+        """Bytes that have arrived: a stream does not know in which pieces they were sent."""
+        now = trio.current_time()
+        _, data = pipe.chunks.popleft()
+        while pipe.chunks and pipe.chunks[0][0] <= now and len(data) < most and self._rng.random() < 0.7:
+            data += pipe.chunks.popleft()[1]
         if len(data) > most or (len(data) > 1 and self._rng.random() < 0.02):
             most = min(most, self._rng.randint(1, len(data)))
             data, rest = data[:most], data[most:]
             if rest:
-                pipe.chunks[0] = (pipe.chunks[0][0], rest)
-            else:
-                pipe.chunks.popleft()
-        else:
-            pipe.chunks.popleft()
+                pipe.chunks.appendleft((now, rest))
         pipe.waiting -= len(data)
         pipe.room.unpark_all()
         return data
@@ -361,11 +365,13 @@ class Network:
         """Something changed for whoever waits."""
         for stream in list(self.streams):
             stream._in.wake()
+            stream._out.wake()
 
     def heal(self) -> None:
         """New connections are sound; old ones with a fault in them break."""
         self.unreachable.clear()
         self.asleep.clear()
+        self.full.clear()
         self.delay_s = 0.0
         for stream in list(self.streams):
             if stream._out.silent or stream._out.late_s or stream._in.silent or stream._out.cut_after is not None:

@@ -15,7 +15,7 @@ from typing import Final
 from simulation.world import fast_disk
 
 TOP: Final = Path(__file__).resolve().parents[2]
-SEEDS: Final = 120
+SEEDS: Final = 60
 """Within so many seeds each is found, unless it says otherwise."""
 
 _LIMIT_S: Final = 600

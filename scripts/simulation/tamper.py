@@ -15,8 +15,12 @@ from simulation.tap import Channel
 WITHHELD: Final = "withheld acknowledgement"
 """Payments are taken, and what is sent does not show it: states then cross, and none of them is newest in all."""
 
+BAD_SIGNATURE: Final = "bad signature"
+"""Of all payments but the first perhaps, so that a sound one may come together with them."""
+
 KINDS: Final = (
-    "overdraft", "bad signature", "other amount", "payment after the last", "greedy withdrawal", WITHHELD,
+    "overdraft", BAD_SIGNATURE, "other amount", "payment twice", "payment after the last", "greedy withdrawal",
+    WITHHELD,
 )  # fmt: skip
 """Each must be refused or borne, and leave the honest party with all that it is entitled to."""
 
@@ -34,6 +38,8 @@ class Tamper:
         self._side = side
         self._key = key
         self._rng = rng
+        self._made: dict[int, bytes] = {}  # halves signed here, by number
+        self._spared = rng.randrange(2) if kind == BAD_SIGNATURE else 0  # payments that are sent as they are
 
     def __call__(self, data: bytes) -> tuple[bytes, bytes]:
         """(what is sent in place of whole frames, those that may count)."""
@@ -43,13 +49,11 @@ class Tamper:
             frame, at = data[at:end], end
             fields = msgpack.unpackb(frame[5:], use_list=True)
             ours = frame[4] >= _PAY and fields and fields[0] == self._channel.channel_id
-            changes = ours and (not self.done or self.kind == WITHHELD)
+            changes = ours and (not self.done or self.kind in (BAD_SIGNATURE, WITHHELD))
             changed = self._frame(frame, frame[4], fields) if changes else frame
             sent += changed
             # A PAY that is not signed is proved by the next one that is, so it is shown as it was sent.
-            sound += (
-                changed if self.kind in ("bad signature", WITHHELD) else frame if changed.startswith(frame) else b""
-            )
+            sound += changed if self.kind in (BAD_SIGNATURE, WITHHELD) else frame if changed.startswith(frame) else b""
         return sent, sound
 
     def _frame(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
@@ -59,9 +63,12 @@ class Tamper:
         if kind == _PAY and self.kind == WITHHELD:
             _, first_n, records, memos, _, _ = fields
             return self._signed_pay(first_n, records, self._channel.claimed[self._side], memos)
-        if kind == _PAY and self.kind in ("overdraft", "bad signature", "other amount"):
+        if kind == _PAY and self._spared:
+            self._spared -= 1
+            return frame
+        if kind == _PAY and self.kind in ("overdraft", BAD_SIGNATURE, "other amount", "payment twice"):
             self.done = True
-            return self._pay(fields)
+            return frame + frame if self.kind == "payment twice" else self._pay(fields)
         if kind in (_SHUTDOWN, _FINAL) and self._rng.random() < 0.5 and self.kind == "payment after the last":
             self.done = True
             newest = self._channel.newest
@@ -77,7 +84,7 @@ class Tamper:
 
     def _pay(self, fields: list[Any]) -> bytes:
         _, first_n, records, _, ack_n, signature = fields
-        if self.kind == "bad signature":
+        if self.kind == BAD_SIGNATURE:
             return _packed(_PAY, [*fields[:5], bytes([signature[0] ^ 1]) + signature[1:]])
         if self.kind == "other amount":
             boundaries = sorted(n for n in self._channel.halves[self._side] if n < first_n)
@@ -90,7 +97,9 @@ class Tamper:
     def _signed_pay(self, first_n: int, records: bytes, ack_n: int, memos: bytes = b"") -> bytes:
         """A PAY that is sound but for what it pays."""
         c = self._channel
-        n0, total0, h = struct.unpack(">QQ32s", c.halves[self._side][first_n - 1][:48])
+        # The tap has not heard yet what leaves together with this.
+        before = self._made.get(first_n - 1) or c.halves[self._side][first_n - 1]
+        n0, total0, h = struct.unpack(">QQ32s", before[:48])
         amounts = [units for units, _ in _RECORD.iter_unpack(records)]
         parts = (
             b"channelpay.pm.v1", c.channel_id, bytes([self._side]), h if n0 else c.genesis, first_n.to_bytes(8, "big"),
@@ -98,6 +107,7 @@ class Tamper:
         )  # fmt: skip
         link = hashlib.sha256(b"".join(parts)).digest()
         own = struct.pack(">QQ32sQ32s", n0 + len(amounts), total0 + sum(amounts), link, 0, bytes(32))
+        self._made[first_n + len(amounts) - 1] = own
         peer = c.halves[1 - self._side][ack_n]
         halves = own + peer if self._side == 0 else peer + own
         seq = (n0 + len(amounts) + ack_n).to_bytes(8, "big")

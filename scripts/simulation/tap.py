@@ -126,7 +126,10 @@ class Tap:
         ))  # fmt: skip
         half = _HALF.pack(n, total, _hash(link), 0, bytes(32))
         if c.halves[side].get(n, half) != half or (n <= c.newest[side] and n not in c.halves[side]):
-            self._find("drift", f"payments up to {n} were signed with two histories", c.names[side])
+            # What the peer holds it shows to whoever has forgotten it, so nothing excuses another in its place.
+            held = first_n <= c.claimed[1 - side]
+            what = f"payments up to {n} were signed with two histories" + (", and the peer holds one" if held else "")
+            self._find("duplicated" if held else "drift", what, c.names[side])
         c.halves[side][n] = half
         if n > c.newest[side]:
             if side in c.finals:

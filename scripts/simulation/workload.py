@@ -21,7 +21,7 @@ from simulation.world import World, address_of, usd
 _RECORD: Final = struct.Struct(">Q16s")
 _OPEN_TRIES: Final = 8
 _LOOKS: Final = 4
-_LEFT_OPEN: Final = (Reason.TIMED_OUT,)
+_LEFT_OPEN: Final = (Reason.TIMED_OUT, Reason.UNRESOLVED)
 """Reasons that say nothing about whether a payment was made."""
 
 ANSWER_S: Final = 20.0
@@ -355,7 +355,8 @@ class Owner:
                 if what == "topup"
                 else (channel.withdrawals, control.WithdrawChannel)
             )
-            await self.move(channel, wishes[side], method, 1)
+            units = await self._nearly_all(channel, 1) if what == "withdraw" and self.rng.random() < 0.5 else 1
+            await self.move(channel, wishes[side], method, units)
         else:
             await self._learn_received()
             await self.call(self._method(what, channel, side), patience_s=3.0)

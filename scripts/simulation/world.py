@@ -152,7 +152,7 @@ class World:
         """A process ended by itself."""
         if self.scope.cancel_called or is_excused(process, error):
             return
-        self.account.find("unresolved", f"{process.name} ended with {cause_of(error)}")
+        self.account.find("unresolved", f"ended with {cause_of(error)}", process.name)
         if self.tail is not None:
             self.tail += traceback.format_exception(error)
         self.scope.cancel()

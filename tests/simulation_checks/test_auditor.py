@@ -19,13 +19,14 @@ ACCOUNTS = {"node0": b"0" * 32, "node1": b"1" * 32}
 _NODE = """
 CREATE TABLE channels (ref INTEGER PRIMARY KEY, channel_id BLOB);
 CREATE TABLE batches (channel, payer, first_n, last_n, total, h, records, memos, position, repeated);
+CREATE TABLE requests (request_id);
 """
 _LEDGER = """
 CREATE TABLE asset (issued);
 CREATE TABLE balance (account, units);
-CREATE TABLE line (number, entry, holder, owner, delta);
+CREATE TABLE line (number, entry, holder, owner, delta, time, kind);
 CREATE TABLE channel (channel_id, account0, account1, key0, key1, status, deposit0, deposit1, withdrawn0, withdrawn1,
-                      half0, half1, out0, out1);
+                      half0, half1, out0, out1, window_s, flags);
 """
 
 
@@ -47,14 +48,16 @@ class Small:
             for n, total, payment in ((1, 10, b"p1"), (2, 30, b"p2")):
                 self.batch(name, n, total, payment, n - 1 if received else None)
         half = b"\0" * 88
-        row = (ID, ACCOUNTS["node0"], ACCOUNTS["node1"], b"k", b"k", 2, 1000, 0, 0, 0, half, half, 970, 30)
+        row = (ID, ACCOUNTS["node0"], ACCOUNTS["node1"], b"k", b"k", 2, 1000, 0, 0, 0, half, half, 970, 30, 60, 0)
         self.run("ledger", _LEDGER)
-        self.run("ledger", f"INSERT INTO channel VALUES ({', '.join('?' * 14)})", row)
+        self.run("ledger", f"INSERT INTO channel VALUES ({', '.join('?' * 16)})", row)
         self.run("ledger", "INSERT INTO asset VALUES (?)", (2 * FUNDS,))
         for name, change in (("node0", -30), ("node1", 30)):
             self.run("ledger", "INSERT INTO balance VALUES (?, ?)", (ACCOUNTS[name], FUNDS + change))
-            self.run("ledger", "INSERT INTO line VALUES (1, 1, 0, ?, ?)", (ACCOUNTS[name], FUNDS + change))
-        self.run("ledger", "INSERT INTO line VALUES (1, 1, 2, x'00', ?)", (-2 * FUNDS,))
+            self.run(
+                "ledger", "INSERT INTO line VALUES (1, 1, 0, ?, ?, 0, 'transfer')", (ACCOUNTS[name], FUNDS + change)
+            )
+        self.run("ledger", "INSERT INTO line VALUES (1, 1, 2, x'00', ?, 0, 'issue')", (-2 * FUNDS,))
 
     def _process(self, name: str) -> SimpleNamespace:
         keys = SimpleNamespace(account=SimpleNamespace(public=ACCOUNTS.get(name, b"")))
@@ -155,6 +158,26 @@ def test_too_little_is_below_the_entitlement(world):
     counters = world.counters()
     assert counters["below_entitlement"] == 1  # node1
     assert counters["drift"] == 2  # neither is what was paid
+
+
+@pytest.mark.parametrize(
+    ("settled", "kind", "counters"),
+    [
+        (160, "settle", {}),
+        (155, "settle", {"below_entitlement": 1}),
+        (155, "close_final", {}),
+        (300, "settle", {"unresolved": 1}),
+    ],
+)
+def test_a_dispute_ends_with_its_window(world, settled, kind, counters):
+    for number, (time, what) in enumerate(((100, "close"), (settled, kind)), 2):
+        world.run("ledger", f"INSERT INTO line VALUES ({number}, {number}, 1, x'{ID.hex()}', 0, {time}, '{what}')")
+    assert world.counters() == counters
+
+
+def test_a_request_to_the_ledger_that_is_left_behind_is_unresolved(world):
+    world.run("node0", "INSERT INTO requests VALUES (x'01')")
+    assert world.counters() == {"unresolved": 1}
 
 
 def test_a_topup_twice_is_duplicated(world):

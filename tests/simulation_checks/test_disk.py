@@ -6,8 +6,8 @@ import random
 
 import apsw
 import pytest
+from simulation.damage import Flip
 from simulation.disk import VFS_NAME, Disk, Loss, mount, unmount
-from simulation.faults import Flip
 
 
 @pytest.fixture

@@ -99,6 +99,13 @@ def test_another_amount_under_the_same_number(wire):
     assert wire.found[0][0::2] == ("drift", "a")
 
 
+def test_another_history_in_place_of_what_the_peer_holds(wire):
+    wire.pay(1, 5)
+    wire.ack(1)
+    wire.pay(1, 6)
+    assert wire.found[0][0::2] == ("duplicated", "a")
+
+
 def test_a_false_signature_and_whoever_acknowledges_it(wire):
     wire.pay(1, 5, signature=bytes(64))
     wire.ack(1)

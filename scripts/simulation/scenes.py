@@ -1,0 +1,119 @@
+"""Faults of several moments, which seldom come together by chance: each is a small scene with its own actors."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from simulation.crashes import Armed
+from simulation.disk import Content, Loss
+from simulation.process import NodeProcess, Process
+from simulation.workload import Owner
+from simulation.world import World
+
+_PATIENCE_S: Final = 15.0
+"""How long a scene waits for a process that is down, or for an owner's answer."""
+
+_LONGER_THAN_A_STOP_S: Final = 12.0
+"""A node that stops waits ten seconds for what is under way."""
+
+
+class Scenes:
+    """`note` is told of every fault; what a process's disk becomes before its next start goes into `replace`."""
+
+    def __init__(self, world: World, rng: random.Random, owners: dict[str, Owner], note: Callable[[str], None]) -> None:
+        self.world = world
+        self.replace: dict[str, str] = {}  # by process
+        self.copies: dict[str, Content] = {}
+        self._rng = rng
+        self._owners = owners
+        self._note = note
+
+    def _node(self) -> NodeProcess:
+        return self._rng.choice(self.world.nodes)
+
+    async def _provoke(self, process: Process, what: str) -> None:
+        """Have a node's owner do something; its node may be down for a while."""
+        with trio.move_on_after(_PATIENCE_S):
+            await self._owners[process.name].provoke(what)
+
+    # --- An answer of the ledger's that is lost --------------------------------------------------
+
+    async def answer_lost(self) -> None:
+        """The ledger does what it was asked and its answer never comes: whoever asked must ask again."""
+        node = self._node()
+        streams = self.world.network.between("ledger", node.name)
+        if not node.alive or not streams:
+            return
+        self._note("ledger answer lost")
+        for stream in streams:
+            self.world.network.silence(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._provoke, node, "topup")
+            await trio.sleep(self._rng.uniform(0.1, 1.0))
+            fate = self._rng.choice(("connection", "ledger", "node"))
+            if fate == "connection":
+                for stream in streams:
+                    self.world.network.cut(stream)
+            else:
+                process = self.world.ledger if fate == "ledger" else node
+                if process.life is not None:
+                    process.life.kill(self._rng.choice((Loss.KILLED, Loss.POWER)))
+
+    # --- Old copies ------------------------------------------------------------------------------
+
+    def copy(self, process: NodeProcess) -> None:
+        """A copy of a node's store, as a backup makes it: what is durable now."""
+        if process.disk.content():
+            self.copies[process.name] = process.disk.content()
+
+    async def old_copy(self, what: str) -> None:
+        """A node goes on from a copy of its store, while its owner pays before and after."""
+        process = next((n for n in self.world.nodes if n.name in self.copies), None) or self._node()
+        if process.name not in self.copies:
+            self.copy(process)
+        await self._provoke(process, "pay")
+        await trio.sleep(self._rng.random())
+        self.replace[process.name] = what
+        if process.life is not None:
+            process.life.kill(Loss.KILLED)
+        await trio.sleep(0)
+        await self._provoke(process, "pay")
+
+    # --- Full buffers ----------------------------------------------------------------------------
+
+    async def stopped_unread(self, process: Process | None = None, armed: Armed | None = None) -> None:
+        """A process is stopped in order while somebody does not read what it has sent, and its buffer is full."""
+        stopped = process or self._rng.choice(self.world.processes)
+        asked = stopped if isinstance(stopped, NodeProcess) else self._node()
+        names = {end.other.owner.name for end in self.world.network.streams if end.owner.name == stopped.name}
+        if not isinstance(stopped, NodeProcess):
+            names &= {asked.name}
+        if not stopped.alive or not asked.alive or not names or stopped.life is None:
+            return
+        self._note("stopped unread")
+        life = stopped.life
+        for name in names:
+            self.world.network.full.add(name)
+            self.world.network.asleep[name] = trio.current_time() + _LONGER_THAN_A_STOP_S
+        for _ in range(3):
+            with trio.move_on_after(0.3):
+                await self._provoke(asked, "balance" if stopped is self.world.ledger else "pay")
+        life.armed = armed or life.armed
+        life.stop.set()
+        await life.exited.wait()
+        self.world.network.full -= names
+        for name in names:
+            self.world.network.asleep.pop(name, None)
+        self.world.network.wake_all()
+
+    async def paid_at_the_start(self, process: NodeProcess, restart: Callable[[], None]) -> None:
+        """A node starts, its ledger takes its time, and its owner wants to pay at once."""
+        self._note("slow reader")
+        self.world.network.asleep["ledger"] = trio.current_time() + _PATIENCE_S / 3
+        restart()
+        await trio.sleep(0.1)
+        await self._provoke(process, "pay")
