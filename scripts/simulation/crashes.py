@@ -184,6 +184,7 @@ CALLED: Final = {
     "api.Api._in_channels/": "balance", "api.Api._connect/": "connect", "api.Api._claim/": "claim",
     "api.Api._close/": "close", "api.Api._payments/": "payments", "api.Api._topup/": "topup",
     "api.Api._withdraw/": "withdraw", "embedded._drain/": "pay", "embedded.run/4": "pay", "link.Link._say_end/": "pay",
+    "node commit ": "pay", "node wal ": "pay", "node sent": "pay",
 }  # fmt: skip
 """What an owner does so that a process comes by a point that is seldom passed."""
 
@@ -198,6 +199,11 @@ WHILE_IT_STARTS: Final = ("payments.PaymentDesk.wait_room/",)
 
 FOCUS: list[str] = []
 """Crash points that all crashes of this run are at, if there are any: for those that others seldom reach."""
+
+
+def moments() -> list[str]:
+    """Where it shows what comes first, the disk or the wire: these have more turns than others."""
+    return [f"{kind} {event}" for kind in ("node", "ledger") for event in EVENTS if not event.startswith("db ")]
 
 
 def plan_names() -> list[str]:

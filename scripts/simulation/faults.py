@@ -19,6 +19,7 @@ from simulation.crashes import (
     UPON_CONNECTING,
     WHILE_IT_STARTS,
     Armed,
+    moments,
     plan_names,
 )
 from simulation.damage import Damage
@@ -276,6 +277,9 @@ class Nemesis:
                 if armed.point.startswith(point) and isinstance(process, NodeProcess):
                     armed.passes = 1
                     await self._owners[process.name].provoke(call)
+            if armed.point in moments() and process is self.world.ledger:
+                armed.passes = 1
+                await self._scenes.provoke(self._node(), "topup")
             if ends and process.life is not None:
                 process.life.stop.set()
             return
@@ -304,7 +308,7 @@ class Nemesis:
 
     def _next_crash(self) -> tuple[Process, Armed]:
         """Points take turns over the seeds, so that rare ones have their turn as often as others."""
-        names = FOCUS or plan_names()
+        names = FOCUS or (moments() if self.rng.random() < 0.3 else plan_names())
         name = names[(self.world.seed * 5 + self._crashes) % len(names)]
         self._crashes += 1
         ledger = name.startswith(("ledger_server.", "ledger "))

@@ -35,7 +35,7 @@ class Scenes:
     def _node(self) -> NodeProcess:
         return self._rng.choice(self.world.nodes)
 
-    async def _provoke(self, process: Process, what: str) -> None:
+    async def provoke(self, process: Process, what: str) -> None:
         """Have a node's owner do something; its node may be down for a while."""
         with trio.move_on_after(_PATIENCE_S):
             await self._owners[process.name].provoke(what)
@@ -52,7 +52,7 @@ class Scenes:
         for stream in streams:
             self.world.network.silence(stream)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._provoke, node, "topup")
+            nursery.start_soon(self.provoke, node, "topup")
             await trio.sleep(self._rng.uniform(0.1, 1.0))
             fate = self._rng.choice(("connection", "ledger", "node"))
             if fate == "connection":
@@ -75,13 +75,13 @@ class Scenes:
         process = next((n for n in self.world.nodes if n.name in self.copies), None) or self._node()
         if process.name not in self.copies:
             self.copy(process)
-        await self._provoke(process, "pay")
+        await self.provoke(process, "pay")
         await trio.sleep(self._rng.random())
         self.replace[process.name] = what
         if process.life is not None:
             process.life.kill(Loss.KILLED)
         await trio.sleep(0)
-        await self._provoke(process, "pay")
+        await self.provoke(process, "pay")
 
     # --- Full buffers ----------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class Scenes:
             self.world.network.asleep[name] = trio.current_time() + _LONGER_THAN_A_STOP_S
         for _ in range(3):
             with trio.move_on_after(0.3):
-                await self._provoke(asked, "balance" if stopped is self.world.ledger else "pay")
+                await self.provoke(asked, "balance" if stopped is self.world.ledger else "pay")
         life.armed = armed or life.armed
         life.stop.set()
         await life.exited.wait()
@@ -116,4 +116,4 @@ class Scenes:
         self.world.network.asleep["ledger"] = trio.current_time() + _PATIENCE_S / 3
         restart()
         await trio.sleep(0.1)
-        await self._provoke(process, "pay")
+        await self.provoke(process, "pay")
