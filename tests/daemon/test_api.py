@@ -8,10 +8,9 @@ import pytest
 import trio
 
 from channelpay.channel.state import Phase
-from channelpay.daemon import embedded
 from channelpay.daemon.outside import OUTSIDE
 from channelpay.errors import LocalError, Reason
-from channelpay.limits import MAX_ARRAY_ITEMS, MIN_KEEP_S, PRUNE_LOOK_S, PRUNE_MARK_S
+from channelpay.limits import MAX_ARRAY_ITEMS, MIN_KEEP_S
 from channelpay.messages import control
 from channelpay.node.policy import Policy
 from daemon_rig import FUNDS, Rig, connect, open_channel, rigs
@@ -433,21 +432,20 @@ async def test_a_long_poll_ends_when_something_comes(tmp_path, autojump_clock):
         assert scope.cancelled_caught
 
 
-async def test_what_was_pruned_is_refused_by_name_and_payments_go_on(tmp_path, autojump_clock, monkeypatch):
-    now = [10 * MIN_KEEP_S]
-    monkeypatch.setattr(embedded, "wall_time", lambda: now[0])
+async def test_what_was_pruned_is_refused_by_name_and_payments_go_on(tmp_path, autojump_clock):
     async with rigs(tmp_path) as (a, b):
+
+        def prune(now_s: int) -> None:
+            for rig in (a, b):
+                while rig.store.prune(now_s, MIN_KEEP_S):
+                    pass
+
         await open_channel(a, b)
-        for rig in (a, b):
-            rig.nursery.start_soon(embedded._prune, rig.store, MIN_KEEP_S)
         for units in (1, 2, 3):
             await a.pay(units)
-        await trio.sleep(PRUNE_LOOK_S + 1)
-        now[0] += PRUNE_MARK_S  # the next look marks what there is
-        await trio.sleep(PRUNE_LOOK_S + 1)
+        prune(10 * MIN_KEEP_S)  # marks what there is
         await a.pay(4)
-        now[0] += MIN_KEEP_S
-        await trio.sleep(PRUNE_LOOK_S + 1)
+        prune(11 * MIN_KEEP_S)
         assert (a.store.kept_n(a.channel().channel_id, 0), b.store.kept_from) == (4, 3)
         error = await refused(b.api.call(control.Payments(2, 100, 0)))
         assert (error.reason, "before 3, the first that is kept" in str(error)) == (Reason.PRUNED, True)
