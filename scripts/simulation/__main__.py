@@ -11,6 +11,8 @@ from pathlib import Path
 import structlog
 
 from simulation import crashes, runner
+from simulation.faults import PROFILES
+from simulation.tamper import KINDS
 
 _RESULTS = Path(__file__).resolve().parents[2] / "spec" / "results" / "simulation.json"
 
@@ -29,6 +31,8 @@ def main() -> int:
     parser.add_argument("--log", action="store_true", help="print what the daemons log")
     parser.add_argument("--minutes", type=float, default=None, help="stop after so long, between two seeds")
     parser.add_argument("--points", nargs="+", default=[], metavar="NAME", help="crash at these crash points only")
+    parser.add_argument("--profile", nargs=1, default=[], choices=list(PROFILES), help="draw all faults from this one")
+    parser.add_argument("--lie", nargs=1, default=[], choices=KINDS, help="have a party lie so in every seed")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument(
         "--add", action="store_true", help=f"add what was found to {_RESULTS.name} and renew the chapter"
@@ -51,6 +55,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no crash point is called {', '.join(unknown)}")
     crashes.FOCUS += options.points
+    crashes.PROFILE += options.profile
+    crashes.LIES += options.lie
     plan = runner.Plan(options.seed, options.seeds, options.payments, options.trace, options.minutes, options.first)
     return runner.run(plan, _RESULTS if options.add else None)
 

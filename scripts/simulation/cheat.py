@@ -16,6 +16,7 @@ from channelpay.keys import LEDGER_PREFIX, Address
 from channelpay.ledger.outcomes import LedgerRefused
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
+from simulation.crashes import LIES
 from simulation.model import ChannelAccount
 from simulation.process import LIFE, START, NodeProcess, connect
 from simulation.tamper import KINDS, WITHHELD, Tamper
@@ -72,7 +73,7 @@ class Cheater:
         key = self._key(channel, side) if channel is not None else None
         if channel is None or key is None:
             return ""
-        kind = self.kind = self.rng.choice(KINDS)
+        kind = self.kind = self.rng.choice(LIES or KINDS)
         self.world.network.tampers[self.process.name] = Tamper(kind, channel, side, key, self.rng)
         return kind
 

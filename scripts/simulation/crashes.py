@@ -6,6 +6,7 @@ The awaits are read from the source, so a new one is a new crash point by itself
 from __future__ import annotations
 
 import ast
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -199,6 +200,18 @@ WHILE_IT_STARTS: Final = ("payments.PaymentDesk.wait_room/",)
 
 FOCUS: list[str] = []
 """Crash points that all crashes of this run are at, if there are any: for those that others seldom reach."""
+
+PROFILE: list[str] = []
+"""The one profile of faults that all seeds of this run have, if it is named."""
+
+LIES: list[str] = []
+"""What a party lies about in every seed of this run, if it is named."""
+
+
+def focus() -> str:
+    """The options that a run with the same focus has."""
+    chosen = (("points", FOCUS), ("profile", PROFILE), ("lie", LIES))
+    return "".join(f" --{option} {' '.join(map(shlex.quote, names))}" for option, names in chosen if names)
 
 
 def moments() -> list[str]:

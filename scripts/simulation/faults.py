@@ -15,6 +15,7 @@ from simulation.crashes import (
     AT_THE_START,
     CALLED,
     FOCUS,
+    PROFILE,
     UNREAD,
     UPON_CONNECTING,
     WHILE_IT_STARTS,
@@ -61,8 +62,8 @@ class Nemesis:
         self.world = world
         self.rng = random.Random(world.rng.random())
         self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 3, 4))[0]
-        if FOCUS:
-            self.profile = "crashes"
+        if FOCUS or PROFILE:
+            self.profile = PROFILE[0] if PROFILE else "crashes"
         self._crashing = "crash point" in PROFILES[self.profile]
         self._owners = {owner.name: owner for owner in owners}
         self._done: Counter[str] = Counter()

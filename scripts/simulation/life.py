@@ -16,7 +16,7 @@ from channelpay.errors import LocalError
 from channelpay.messages import control
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
-from simulation.crashes import Watch
+from simulation.crashes import LIES, Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
@@ -175,7 +175,7 @@ class _Story:
         """Sometimes a party does not want to settle as it was."""
         rng = random.Random(self.world.seed)
         fit = list(self.world.account.channels.values())
-        if not fit or rng.random() > 0.35:
+        if not fit or (rng.random() > 0.35 and not LIES):
             return
         channel = rng.choice(fit)
         side = 0 if channel.flags == 1 else rng.randrange(2)  # the payee of a one-way channel robs itself alone
@@ -183,7 +183,7 @@ class _Story:
         cheater, victim = names[channel.sides[side]], names[channel.sides[1 - side]]
         party = Cheater(self.world, cheater, rng)
         self.world.cheaters.add(cheater.name)
-        if rng.random() < 0.75:
+        if rng.random() < 0.75 or LIES:
             await self._tamper(party, channel)
         self.nemesis.cheat(cheater, victim, channel.window_s)
         await party.close(channel)

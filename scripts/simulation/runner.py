@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from simulation import results
-from simulation.crashes import FOCUS, plan_names
+from simulation.crashes import focus, plan_names
 from simulation.guarantees import KINDS
 from simulation.life import Outcome, live
 
@@ -87,9 +87,7 @@ def run(plan: Plan, file: Path | None = None) -> int:
 
 def _one(seed: int, plan: Plan, tally: Tally) -> bool:
     """Live one seed, sometimes twice; whether all is well."""
-    again = f"scripts/simulate --seed {seed} --payments {plan.payments} --trace 200"
-    if FOCUS:
-        again += f" --points {' '.join(FOCUS)}"
+    again = f"scripts/simulate --seed {seed} --payments {plan.payments} --trace 200{focus()}"
     try:
         outcome = live(seed, plan.payments, verbose=plan.trace > 0)
     except Exception as error:

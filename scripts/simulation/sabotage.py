@@ -27,7 +27,8 @@ _LIMIT_S: Final = 600
 class Sabotage:
     """`old` in `file` (below src/channelpay) becomes `new`; found within `seeds` seeds from 0 on.
 
-    `also` are further replacements (file, old, new), where a rule stands in two places and one would hide the other.
+    `focus` are options of the run, for what few seeds meet: a profile of faults, a lie. `also` are further replacements
+    (file, old, new), where a rule stands in two places and one would hide the other.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Sabotage:
     old: str
     new: str
     seeds: int = SEEDS
+    focus: tuple[str, ...] = ()
     also: tuple[dict[str, str], ...] = ()
 
     def apply(self, source: Path) -> None:
@@ -72,7 +74,7 @@ def try_out(sabotage: Sabotage, seeds: int | None = None) -> Found:
             shutil.copytree(TOP / "scripts" / package, source / package, ignore=ignore)
         sabotage.apply(source)
         count = str(seeds or sabotage.seeds)
-        command = [sys.executable, "-m", "simulation", "--seed", "0", "--seeds", count, "--first"]
+        command = [sys.executable, "-m", "simulation", "--seed", "0", "--seeds", count, "--first", *sabotage.focus]
         environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     line = next((line for line in run.stderr.splitlines() if line.startswith("seed ")), "")
