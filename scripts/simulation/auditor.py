@@ -295,9 +295,9 @@ class _Audit:
         expected = {process.keys.account.public: FUNDS for process in self.world.nodes}
         for row in on_ledger.channels.values():
             for side, account in enumerate(row.accounts):
-                expected[account] += row.withdrawn[side] + row.outs[side] - row.deposits[side]
+                moved = row.withdrawn[side] + row.outs[side] - row.deposits[side]
+                expected[account] = expected.get(account, 0) + moved
         for account, units in expected.items():
             if on_ledger.balances.get(account, 0) != units:
-                self.find(
-                    "conservation", f"{self.names[account]} has {on_ledger.balances.get(account, 0)}, not {units}"
-                )
+                name = self.names.get(account, "a stranger")
+                self.find("conservation", f"{name} has {on_ledger.balances.get(account, 0)}, not {units}")

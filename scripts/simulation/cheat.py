@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 
 import trio
 
 from channelpay.crypto import SigningKey
-from channelpay.daemon.ledger_client import connect_ledger
-from channelpay.daemon.outside import OUTSIDE, Outside
-from channelpay.daemon.secure import LinkClosed
-from channelpay.errors import ChannelpayError
-from channelpay.keys import LEDGER_PREFIX, Address
-from channelpay.ledger.outcomes import LedgerRefused
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from simulation.crashes import LIES
 from simulation.model import ChannelAccount
-from simulation.process import LIFE, START, NodeProcess, connect
+from simulation.outsider import key_of, submit
+from simulation.process import NodeProcess
 from simulation.tamper import KINDS, WITHHELD, Tamper
 from simulation.tap import Channel
-from simulation.world import LEDGER_PLACE, World, ledger_keys
-
-_KEYS_TRIED = 40
-_TRIES = 10
-
-
-class Outsider:
-    """Somebody without a daemon, who can speak to the ledger."""
-
-    def __init__(self) -> None:
-        self.name = "outsider"
-        self.dead = False
-        self.armed = None
-
-    def passed(self, event: str) -> None:
-        """It crashes nowhere."""
+from simulation.world import World
 
 
 class Cheater:
@@ -47,10 +26,6 @@ class Cheater:
         self.process = process
         self.rng = rng
         self.kind = ""  # how it lies on the wire, if it does
-
-    def _key(self, channel: Channel, side: int) -> SigningKey | None:
-        keys = (self.process.keys.channel(index) for index in range(_KEYS_TRIED))
-        return next((key for key in keys if key.public == channel.keys[side]), None)
 
     def _old_state(self, channel: Channel, side: int, key: SigningKey) -> CoSigned | None:
         """One that the peer signed before it received what it holds now."""
@@ -70,7 +45,7 @@ class Cheater:
         """From now on what the node sends on this channel is not what it says; the kind of it."""
         channel = self.world.tap.channels.get(account.channel_id)
         side = account.sides.index(self.process.name)
-        key = self._key(channel, side) if channel is not None else None
+        key = key_of(self.process, channel.keys[side]) if channel is not None else None
         if channel is None or key is None:
             return ""
         kind = self.kind = self.rng.choice(LIES or KINDS)
@@ -83,7 +58,7 @@ class Cheater:
         if channel is None:
             return
         side = channel.names.index(self.process.name)
-        key = self._key(channel, side)
+        key = key_of(self.process, channel.keys[side])
         if key is None:
             return
         state = self._old_state(channel, side, key)
@@ -91,28 +66,6 @@ class Cheater:
         operations: list[ops.Operation] = [ops.Close(account.channel_id, states)]
         if (again := self._old_state(channel, side, key)) is not None and self.rng.random() < 0.5:
             operations.append(ops.Respond(account.channel_id, (again,)))  # once the other has answered
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._submit_all, key, operations)
-
-    async def _submit_all(self, key: SigningKey, operations: list[ops.Operation]) -> None:
         for operation in operations:
-            await self._submit(key, operation)
+            await submit(self.world, self.rng, key, operation)
             await trio.sleep(self.rng.uniform(1.0, 5.0))
-
-    async def _submit(self, key: SigningKey, operation: ops.Operation) -> None:
-        LIFE.set(Outsider())  # type: ignore[arg-type]
-        OUTSIDE.set(
-            Outside(
-                self.rng.randbytes, lambda: START + trio.current_time(), connect=partial(connect, self.world.network)
-            )
-        )
-        address = Address(LEDGER_PREFIX, ledger_keys().identity.public, *LEDGER_PLACE)
-        for _ in range(_TRIES):
-            try:
-                async with connect_ledger(address, key) as client:
-                    await client.request(key, operation)
-                    return
-            except LedgerRefused:
-                return
-            except (LinkClosed, ChannelpayError):
-                await trio.sleep(1.0)

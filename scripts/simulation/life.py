@@ -20,6 +20,7 @@ from simulation.crashes import LIES, Watch
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
+from simulation.strangers import Strangers
 from simulation.tamper import BAD_SIGNATURE, WITHHELD
 from simulation.workload import Owner
 from simulation.world import World, fast_disk
@@ -66,6 +67,7 @@ class _Story:
         self.payments = payments
         self.owners = [Owner(world, node) for node in world.nodes]
         self.nemesis = Nemesis(world, self.owners)
+        self.strangers = Strangers(world, self.nemesis.note)
 
     async def run(self) -> Outcome:
         world = self.world
@@ -125,6 +127,7 @@ class _Story:
         shares[0] += self.payments - sum(shares)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.nemesis.run)
+            nursery.start_soon(self.strangers.run)
             for (owner, channel), share in zip(directions, shares, strict=True):
                 nursery.start_soon(self._pay, owner, channel, share)
             for channel in channels:
@@ -187,6 +190,8 @@ class _Story:
             await self._tamper(party, channel)
         self.nemesis.cheat(cheater, victim, channel.window_s)
         await party.close(channel)
+        if rng.random() < 0.5:
+            await self.strangers.forge(1)  # now that a dispute is open
 
     async def _tamper(self, party: Cheater, channel: ChannelAccount) -> None:
         """A party lies on the wire for a while, and then shows an old state too."""

@@ -207,6 +207,9 @@ class Network:
         self.delay_s = 0.0  # most that is added to every latency
         self.taps: list[Callable[[int, str, str, bytes], None]] = []
         self.tampers: dict[str, Tamper] = {}  # by name: what it sends to nodes in place of its frames
+        self.replaced: dict[tuple[str, str], Callable[[Stream, bytes], bytes]] = {}
+        """By (sender, receiver): what is sent in place of its frames."""
+        self.stand_ins: dict[str, Listener] = {}  # by name: who answers it in the place of its ledger
         self.capacity = rng.choice(CAPACITIES)
         self._ends = 0
         self._rng = rng
@@ -231,6 +234,9 @@ class Network:
         """A stream to whoever listens there; raises OSError, or hangs."""
         await trio.sleep(self._latency())
         listener = self._listeners.get((host, port))
+        stand_in = self.stand_ins.get(owner.name)
+        if stand_in is not None and stand_in.place == (host, port):
+            listener = stand_in
         if listener is None or listener.owner.dead:
             raise OSError(111, "connection refused")
         if frozenset((owner.name, listener.owner.name)) in self.unreachable:
@@ -271,6 +277,9 @@ class Network:
         shown = data
         if stream.owner.name in self.tampers and stream.other.owner.name.startswith("node"):
             data, shown = self.tampers[stream.owner.name](data)
+        replace = self.replaced.get((stream.owner.name, stream.other.owner.name))
+        if replace is not None:
+            data = shown = replace(stream, data)
         for tap in self.taps:
             tap(stream.number, stream.owner.name, stream.other.owner.name, shown)
         self._log("sent", stream.owner.name, stream.other.owner.name, data)
@@ -318,6 +327,16 @@ class Network:
         pipe.waiting -= len(data)
         pipe.room.unpark_all()
         return data
+
+    def has_unread(self, stream: Stream) -> bool:
+        """Whether something that this end has sent is under way, and may still arrive."""
+        return bool(stream._out.chunks) and self.is_sound(stream)
+
+    def is_sound(self, stream: Stream) -> bool:
+        """Whether what this end has sent arrives, or has arrived, and the other end has not closed."""
+        pipe = stream._out
+        faulty = pipe.broken or pipe.silent or pipe.late_s or pipe.cut_after is not None
+        return not faulty and stream in self.streams and stream.other in self.streams
 
     # --- Faults ----------------------------------------------------------------------------
 
@@ -370,6 +389,8 @@ class Network:
     def heal(self) -> None:
         """New connections are sound; old ones with a fault in them break."""
         self.unreachable.clear()
+        self.replaced.clear()
+        self.stand_ins.clear()
         self.asleep.clear()
         self.full.clear()
         self.delay_s = 0.0
