@@ -49,6 +49,13 @@ class Row:
     outs: tuple[int, int]
 
     @property
+    def settled(self) -> tuple[int, int]:
+        """How many payments of each party were paid out for good."""
+        if self.status != SETTLED:
+            return 0, 0
+        return int.from_bytes(self.halves[0][:8], "big"), int.from_bytes(self.halves[1][:8], "big")
+
+    @property
     def pot(self) -> int:
         """What the ledger still holds for it."""
         return 0 if self.status == SETTLED else sum(self.deposits) - sum(self.withdrawn)

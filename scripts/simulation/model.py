@@ -31,6 +31,9 @@ class Payment:
     n: int = 0  # its number, once told
     asked: int = 0  # how often
     may_be_paid: bool = False  # some answer, or none, left it open whether it was sent
+    loose: int = 0  # askings of which nobody knows what came of them
+    denied: bool = False  # told that it is not paid, when no other asking was loose
+    failed_in_queue: bool = False  # it had been taken, and was refused later because the channel closes
 
     @property
     def open(self) -> bool:

@@ -30,6 +30,7 @@ class Money:
 
     deposits: tuple[int, int]
     withdrawn: tuple[int, int]
+    settled: tuple[int, int] = (0, 0)  # payments of each party that it has paid out for good
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Channel:
     halves: tuple[dict[int, bytes], dict[int, bytes]] = field(default_factory=lambda: ({0: _ZERO}, {0: _ZERO}))
     newest: list[int] = field(default_factory=lambda: [0, 0])  # payments that each party has signed as made
     claimed: list[int] = field(default_factory=lambda: [0, 0])  # payments of the other that each has signed as held
+    shown: list[int] = field(default_factory=lambda: [0, 0])  # the same, at the beginning of a connection
     finals: set[int] = field(default_factory=set)  # parties that signed FINAL
     asked: list[int] = field(default_factory=lambda: [0, 0])  # W_total that each party holds for a withdrawal
     unproved: list[int] = field(default_factory=lambda: [0, 0])  # newest of each that was signed falsely
@@ -165,6 +167,18 @@ class Tap:
         c.claimed[side] = max(c.claimed[side], peer_n)
         c.states[side].append((own_n, peer_n, signature))
 
+    def _reestablish(self, c: Channel, side: int, mine: list[Any], *_: Any) -> None:
+        c.shown[side] = max(c.shown[side], int(_HALF.unpack(mine[1 - side])[0]))
+
+    def acknowledged(self, channel_id: bytes, payer: str) -> int:
+        """How many payments of `payer` are for good: its peer has signed them as held, or the ledger has paid them."""
+        c = self.channels.get(channel_id)
+        if c is None or payer not in c.names:
+            return 0
+        side = c.names.index(payer)
+        money = self._money(channel_id)
+        return max(c.claimed[1 - side], c.shown[1 - side], money.settled[side] if money else 0)
+
     def _final(self, c: Channel, side: int, expiry: int, signature: bytes) -> None:
         n0, n1 = c.newest
         body = c.channel_id + (n0 + n1).to_bytes(8, "big") + c.halves[0][n0] + c.halves[1][n1]
@@ -197,7 +211,8 @@ class Tap:
         return True
 
     _RULES: Final = {
-        0x20: _pay, 0x21: _ack, 0x31: _final, 0x40: _withdraw_ask, 0x41: _withdraw_ok, 0x42: _withdraw_no,
+        0x20: _pay, 0x21: _ack, 0x22: _reestablish, 0x31: _final,
+        0x40: _withdraw_ask, 0x41: _withdraw_ok, 0x42: _withdraw_no,
     }  # fmt: skip
 
     # --- Restarts --------------------------------------------------------------------------

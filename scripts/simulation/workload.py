@@ -190,27 +190,33 @@ class Owner:
         for payment in payments:
             payment.state = State.ASKED if payment.state is not State.PAID else State.PAID
             payment.asked += 1
+            payment.loose += 1
             payment.may_be_paid = True
         self.world.log("asked", self.name, len(payments))
         message = (first, channel.channel_id, records_of(payments), memos_of(payments))
+        taken: list[None] = []  # not empty: the call was let in, and what is refused now was taken before
         if not together:
-            api.pay_each(PayEach(*message), self._each(life, payments, first))
-            return
-        try:
-            api.pay_many(PayMany(*message), self._many(life, payments))
-        except LocalError as error:
-            for payment in payments:
-                self._refused(payment, error)
+            api.pay_each(PayEach(*message), self._each(life, payments, first, taken))
+        else:
+            try:
+                api.pay_many(PayMany(*message), self._many(life, payments))
+            except LocalError as error:
+                for payment in payments:
+                    self._refused(payment, error)
+        taken.append(None)
 
-    def _each(self, life: Life, payments: list[Payment], first: int) -> Callable[[Paid | Refusal], None]:
+    def _each(
+        self, life: Life, payments: list[Payment], first: int, taken: list[None]
+    ) -> Callable[[Paid | Refusal], None]:
         def done(answer: Paid | Refusal) -> None:
             if life.dead:
                 return
             if isinstance(answer, Refusal):
-                self._refused(payments[answer.call_id - first], answer.error)
+                self._refused(payments[answer.call_id - first], answer.error, taken=bool(taken))
                 return
             for place in range(answer.count):
-                self._paid(payments[answer.call_id - first + place], answer.first_n + place)
+                payment = payments[answer.call_id - first + place]
+                self._answered(payment, answer.first_n + place, repeated=bool(answer.repeated))
 
         return done
 
@@ -220,26 +226,41 @@ class Owner:
                 return
             if isinstance(answer, LocalError):
                 for payment in payments:
-                    self._refused(payment, answer)
+                    self._refused(payment, answer, taken=True)
                 return
             n = answer.first_n
             for payment in payments:
                 # Payments whose ids were paid before are left out; where they are, the answer does not say.
-                self._paid(payment, n if not answer.repeated else 0)
+                self._answered(payment, n if not answer.repeated else 0, repeated=not answer.count)
                 n += 1
 
         return done
+
+    def _answered(self, payment: Payment, n: int, *, repeated: bool) -> None:
+        """An asking was answered with `paid`; `repeated`: by what had been paid before it."""
+        payment.loose = max(0, payment.loose - 1)
+        if repeated and payment.denied and not payment.loose:
+            what = f"payment {n} had been made when its payer was told that it was not"
+            self.world.account.find("phantom", what, self.name)
+        self._paid(payment, n)
 
     def _paid(self, payment: Payment, n: int) -> None:
         self.world.log("paid", self.name, n)
         if payment.state is State.PAID and n and payment.n and n != payment.n:
             self.world.account.find("duplicated", f"one id was acknowledged as {payment.n} and as {n}", self.name)
-        payment.state = State.PAID
+        if n > (shown := self.world.tap.acknowledged(payment.channel_id, self.name)):
+            what = f"payment {n} is told as paid, and its payee has shown {shown}"
+            self.world.account.find("lost", what, self.name)
+        payment.state, payment.denied = State.PAID, False
         payment.n = payment.n or n
 
-    def _refused(self, payment: Payment, error: LocalError) -> None:
+    def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False) -> None:
         self.world.log("refused", self.name, error.reason.name)
         left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
+        if not left_open:
+            payment.loose = max(0, payment.loose - 1)
+            payment.denied = not payment.loose and payment.state is not State.PAID
+            payment.failed_in_queue |= taken and error.reason is Reason.CLOSING
         if payment.state is State.PAID:
             if error.reason in (Reason.ID_REUSED, Reason.ID_EXPIRED):
                 self.world.account.find("drift", f"a paid id is refused: {error}", self.name)

@@ -140,7 +140,7 @@ class World:
         if self._money is None:
             with suppress(apsw.Error):  # damaged, and the ledger has not found out yet
                 rows = books.channels(self.ledger.disk.directory / "ledger.db")
-                self._known_money = {key: Money(row.deposits, row.withdrawn) for key, row in rows.items()}
+                self._known_money = {key: Money(row.deposits, row.withdrawn, row.settled) for key, row in rows.items()}
             self._money = self._known_money
         return self._money.get(channel_id)
 
