@@ -81,6 +81,7 @@ class _Audit:
             self._channel(channel, on_ledger.channels.get(channel.channel_id), stores)
         self._openings(on_ledger)
         self._disputes(books.disputes(self.world.ledger.disk.directory / "ledger.db"))
+        self._queues(on_ledger)
         self._balances(on_ledger)
         self._as_seen(stores)
         for counter, what, names in self.account.findings:
@@ -281,6 +282,14 @@ class _Audit:
                 self.find("below_entitlement", f"{name}: a dispute was paid out {-late_s} s before its deadline")
             if late_s > _LATE_S and not dispute.extended:
                 self.find("unresolved", f"{name}: a dispute was paid out {late_s} s after its deadline")
+
+    def _queues(self, on_ledger: Books) -> None:
+        """Who closes together pays first what was taken before: the queue is refused by a dispute alone."""
+        for channel_id, channel in self.account.channels.items():
+            failed = sum(1 for p in channel.payments if p.failed_in_queue)
+            if failed and channel_id not in on_ledger.disputed:
+                what = f"{channel_id.hex()[:8]}: {failed} payments were taken and then refused, without a dispute"
+                self.find("unresolved", what, excuse_for(self.world, *channel.sides))
 
     def _conservation(self, on_ledger: Books) -> None:
         held = sum(on_ledger.balances.values()) + sum(row.pot for row in on_ledger.channels.values())

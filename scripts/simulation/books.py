@@ -135,6 +135,7 @@ class Books:
     channels: dict[bytes, Row]
     unbalanced: int  # entries whose lines do not sum to zero
     wrong_after: int  # accounts whose journal does not lead to their balance
+    disputed: frozenset[bytes]  # channels that somebody closed alone
 
 
 def books(path: Path) -> Books:
@@ -148,4 +149,5 @@ def books(path: Path) -> Books:
         if holder == 0:
             sums[owner] = sums.get(owner, 0) + delta
     wrong = sum(1 for account in {*sums, *balances} if sums.get(account, 0) != balances.get(account, 0))
-    return Books(issued, balances, channels(path), sum(1 for total in entries.values() if total), wrong)
+    disputed = frozenset(row[0] for row in _rows(path, "SELECT owner FROM line WHERE kind IN ('close', 'settle')"))
+    return Books(issued, balances, channels(path), sum(1 for total in entries.values() if total), wrong, disputed)

@@ -17,6 +17,7 @@ from channelpay.messages import control
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
 from simulation.crashes import LIES, Watch
+from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
@@ -128,6 +129,7 @@ class _Story:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.nemesis.run)
             nursery.start_soon(self.strangers.run)
+            nursery.start_soon(EarlyClose(world, self.owners, self.nemesis.note).run)
             for (owner, channel), share in zip(directions, shares, strict=True):
                 nursery.start_soon(self._pay, owner, channel, share)
             for channel in channels:
@@ -177,7 +179,7 @@ class _Story:
     async def _cheat(self) -> None:
         """Sometimes a party does not want to settle as it was."""
         rng = random.Random(self.world.seed)
-        fit = list(self.world.account.channels.values())
+        fit = [c for c in self.world.account.channels.values() if not c.ends_early]
         if not fit or (rng.random() > 0.35 and not LIES):
             return
         channel = rng.choice(fit)

@@ -58,6 +58,7 @@ class ChannelAccount:
     flags: int
     window_s: int
     opened: tuple[int, int]  # what party 0 wanted to put in: asked (least, most)
+    ends_early: bool = False  # it is closed while all others pay
     payments: list[Payment] = field(default_factory=list)
     topups: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
     withdrawals: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
