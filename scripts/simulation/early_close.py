@@ -99,7 +99,7 @@ class EarlyClose:
         if self._rng.random() < 0.3:
             late = [payer.payment(channel, 5)]
             await payer.ask(channel, late)
-        if who == (payer,) and force:
+        if force:
             await self._nothing_waits(payer, channel, waiting)
 
     async def _ask_to_close(self, owner: Owner, channel: ChannelAccount, force: int) -> None:
