@@ -19,8 +19,9 @@ from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from channelpay.messages.peer import Request
 from channelpay.statements import ChannelTerms, accepted_bytes
+from simulation.model import UNEXCUSED
 from simulation.outsider import key_of, signed, submit
-from simulation.process import START, NodeProcess
+from simulation.process import NodeProcess
 from simulation.tap import Channel
 from simulation.world import World, ledger_keys, usd
 
@@ -62,7 +63,7 @@ class Forger:
         if answer is not None:
             self.tried += 1
         if answer is not None and not isinstance(answer, LedgerRefused):
-            self.world.account.find("phantom", f"the ledger has executed a forgery: {kind}", "ledger")
+            self.world.account.find("phantom", f"the ledger has executed a forgery: {kind}", UNEXCUSED)
 
     # --- States --------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Forger:
     # --- Requests in another's name ----------------------------------------------------------------
 
     def _now(self) -> int:
-        return int(START + trio.current_time())
+        return int(self.world.ledger.time())
 
     def _in_the_name_of(self, key: bytes, operation: ops.Operation) -> Forgery:
         signer = self._stranger

@@ -15,7 +15,7 @@ KINDS: Final = (
     "old copy, told", "old copy, not told",
     "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable", "ledger answer lost",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
-    "cheating close", "tampering", "forgery", "impersonation",
+    "cheating close", "tampering", "forgery", "impersonation", "clock leapt",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
 

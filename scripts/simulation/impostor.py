@@ -15,6 +15,7 @@ import trio
 from channelpay.crypto import SigningKey
 from channelpay.messages.peer import Role
 from channelpay.session import Phase, Session, Side
+from simulation.model import UNEXCUSED
 from simulation.network import BINDING, Listener, Stream
 from simulation.outsider import enter
 from simulation.process import NodeProcess, Process
@@ -105,7 +106,7 @@ class Impostor:
                 messages = session.receive(data, trio.current_time())
                 if messages:
                     what = f"{type(messages[0]).__name__} was said to somebody without the key"
-                    self.world.account.find("phantom", f"{victim.name}: {what}", "ledger")
+                    self.world.account.find("phantom", f"{victim.name}: {what}", UNEXCUSED)
                     return
                 if out := session.outgoing():
                     await stream.send_all(out)
@@ -133,7 +134,7 @@ class Impostor:
             while network.is_sound(forged.stream):
                 await trio.sleep(0.5)
             return
-        self.world.account.find("phantom", f"{victim.name} takes answers that its ledger has not signed", "ledger")
+        self.world.account.find("phantom", f"{victim.name} takes answers that its ledger has not signed", UNEXCUSED)
 
 
 class _FalseAnswer:

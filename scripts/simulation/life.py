@@ -21,6 +21,7 @@ from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
+from simulation.rest import RESTORED_WAIT_S, Rest
 from simulation.strangers import Strangers
 from simulation.tamper import BAD_SIGNATURE, WITHHELD
 from simulation.workload import Owner
@@ -98,7 +99,9 @@ class _Story:
                 await self._open()
                 await self._act()
             await self.nemesis.heal()
+            self._leap()
             await self._resolve()
+            await Rest(self.world, self.owners).run()  # nobody has cheated yet
             await self._settle()
             world.over = True
             for process in world.processes:
@@ -154,6 +157,15 @@ class _Story:
                 for owner in self.owners:
                     if owner.name in channel.sides:
                         nursery.start_soon(owner.resolve, channel)
+
+    def _leap(self) -> None:
+        """The ledger's clock leaps, so that restored stores have waited long enough; or they go on waiting."""
+        told = {name for name, copies in self.world.rolled_back.items() if "told" in copies}
+        if told and self.world.rng.random() < 0.7:
+            self.world.ledger.ahead_s += RESTORED_WAIT_S
+            self.nemesis.note("clock leapt")
+        else:
+            self.world.waiting |= told
 
     # --- The end -------------------------------------------------------------------------------
 

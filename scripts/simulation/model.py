@@ -7,6 +7,9 @@ from enum import Enum
 
 NO_ID = bytes(16)
 
+UNEXCUSED = "nobody"
+"""In place of the parties concerned, where nothing that a party has done or met excuses a finding."""
+
 
 class State(Enum):
     """What the owner of a payer knows of one payment."""

@@ -112,6 +112,7 @@ class Process:
         self.lived: list[Life] = []
         self.restored = False
         self.rest_s = 0.0  # how much longer than usual it is down the next time
+        self.ahead_s = 0.0  # how far its clock has leapt
         mount(self.disk)
 
     def _disk_event(self, event: str) -> None:
@@ -122,6 +123,10 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs and answers its owner."""
         return self.life is not None and not self.life.dead and self.life.ready.is_set()
+
+    def time(self) -> float:
+        """The time of day by its clock."""
+        return START + trio.current_time() + self.ahead_s
 
     def outside(self, life: Life) -> Outside:
         """The world as this life sees it."""
@@ -136,7 +141,7 @@ class Process:
 
         return Outside(
             entropy=self.rng.randbytes,
-            time=lambda: START + trio.current_time(),
+            time=self.time,
             listen=listen,
             connect=self._connect,
             accept=_accept,

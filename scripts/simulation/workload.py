@@ -14,7 +14,7 @@ from channelpay.daemon.api import Api
 from channelpay.errors import LocalError, Reason, StoreFailed
 from channelpay.messages import control
 from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
-from simulation.model import NO_ID, ChannelAccount, Payment, State, Wish
+from simulation.model import NO_ID, UNEXCUSED, ChannelAccount, Payment, State, Wish
 from simulation.process import START, Life, NodeProcess
 from simulation.world import World, address_of, usd
 
@@ -127,10 +127,10 @@ class Owner:
 
     # --- Paying --------------------------------------------------------------------------------
 
-    def payment(self, channel: ChannelAccount, most: int) -> Payment:
-        """A payment that this owner wants made."""
+    def payment(self, channel: ChannelAccount, most: int, named: bool = False) -> Payment:
+        """A payment that this owner wants made; `named`: surely with an id."""
         payment_id = NO_ID
-        if self.rng.random() < 0.9:
+        if named or self.rng.random() < 0.9:
             stamp = int((START + trio.current_time()) * 1000).to_bytes(6, "big")
             payment_id = stamp + self.rng.randbytes(10)
         memo = self.rng.randbytes(self.rng.choice((1, 20))) if self.rng.random() < 0.1 else b""
@@ -303,8 +303,9 @@ class Owner:
                 await trio.sleep(1.0)
         shown = await self.call(control.ShowChannel(channel.channel_id.hex()))
         is_open = isinstance(shown, control.ChannelOne) and shown.channel.phase == "open"
-        if is_open and not self.world.rolled_back:  # a restored store may wait for hours, and rightly
-            self.world.account.find("unresolved", "payments have no answer, and nothing hinders them", *channel.sides)
+        waits = self.world.waiting & set(channel.sides)
+        if is_open and not shown.channel.stalled and not waits:  # what stands still is looked at next
+            self.world.account.find("unresolved", "payments have no answer, and nothing hinders them", UNEXCUSED)
         # The rest is looked up when the channel has settled.
 
     async def look_up(self, channel: ChannelAccount) -> None:

@@ -62,6 +62,7 @@ class World:
         self.over = False
         self.scope = trio.CancelScope()  # all of it: a defect that ends a daemon ends the world
         self.rolled_back: dict[str, set[str]] = {}  # nodes that were given an old copy, told or not
+        self.waiting: set[str] = set()  # nodes whose restored stores will not pay or be paid before the end
         self.cheaters: set[str] = set()
         self.detected = 0  # damaged stores that were found so
         self._trace = hashlib.sha256()
