@@ -98,6 +98,7 @@ def _remove(directory: Path, options: Options) -> None:
 async def _run(options: Options, directory: Path, file: Path) -> Summary:
     """The demo under the signals that end it; raises DemoFailed or _Interrupted once every process has ended."""
     summary: Summary | None = None
+    failure: BaseExceptionGroup[Exception] | None = None
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(_watch_signals, nursery.cancel_scope)
@@ -106,7 +107,9 @@ async def _run(options: Options, directory: Path, file: Path) -> Summary:
                     summary = await Director(stage, shown, file, options.in_flight, options.kill).play()
             nursery.cancel_scope.cancel()
     except* Exception as group:
-        raise DemoFailed(_first(group)) from group
+        failure = group  # what is raised here is wrapped in a group again by Python before 3.11.4
+    if failure is not None:
+        raise DemoFailed(_first(failure)) from failure
     if summary is None:
         raise _Interrupted
     return summary
