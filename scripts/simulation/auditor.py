@@ -13,10 +13,10 @@ import apsw
 from endurance.counters import Counters
 
 from simulation import books
+from simulation.archive import Archive
 from simulation.books import Batch, Books, Row
 from simulation.guarantees import LATENT_DAMAGE, Excuse, excuse_for
 from simulation.model import NO_ID, ChannelAccount, Payment, State
-from simulation.workload import Owner
 from simulation.world import FUNDS, World
 
 _LATE_S: Final = 40
@@ -48,14 +48,15 @@ class Delivery:
     newest: int = 0
 
 
-def audit(world: World, owners: list[Owner]) -> Verdict:
-    """Judge a world in which every process has stopped."""
-    return _Audit(world).run()
+def audit(world: World, archive: Archive) -> Verdict:
+    """Judge a world in which every process has stopped; `archive` knows what was pruned."""
+    return _Audit(world, archive).run()
 
 
 class _Audit:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, archive: Archive) -> None:
         self.world = world
+        self.archive = archive
         self.account = world.account
         self.verdict = Verdict(Counters())
         self.names = {process.keys.account.public: process.name for process in world.nodes}
@@ -92,7 +93,7 @@ class _Audit:
 
     def _store(self, name: str) -> list[Batch]:
         directory = next(p.disk.directory for p in self.world.nodes if p.name == name)
-        rows = books.batches(directory / "node.db")
+        rows = self.archive.rows(name)
         if (left := books.requests(directory / "node.db")) and name not in self.world.cheaters:
             self.find(
                 "unresolved", f"{name}: {left} requests to the ledger were left behind", excuse_for(self.world, name)

@@ -80,6 +80,12 @@ def batches(path: Path) -> list[Batch]:
     ]
 
 
+def pruned(path: Path) -> dict[tuple[bytes, int], int]:
+    """(channel, payer) to the number of the newest payment whose record was pruned from a node's store."""
+    sql = "SELECT c.channel_id, p.payer, p.last_n FROM pruned AS p JOIN channels AS c ON c.ref = p.channel"
+    return {(row[0], row[1]): row[2] for row in _rows(path, sql)}
+
+
 def requests(path: Path) -> int:
     """How many requests to the ledger a node's store holds that were not answered."""
     return int(_rows(path, "SELECT count(*) FROM requests")[0][0])
@@ -91,7 +97,8 @@ def newest(path: Path) -> dict[tuple[bytes, int], int]:
         "SELECT c.channel_id, b.payer, max(b.last_n) FROM batches AS b JOIN channels AS c ON c.ref = b.channel"
         " GROUP BY b.channel, b.payer"
     )
-    return {(row[0], row[1]): row[2] for row in _rows(path, sql)}
+    found = {(row[0], row[1]): row[2] for row in _rows(path, sql)}
+    return {**pruned(path), **found}
 
 
 def channels(path: Path) -> dict[bytes, Row]:

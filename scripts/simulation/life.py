@@ -14,11 +14,13 @@ from trio.testing import MockClock
 
 from channelpay.errors import LocalError
 from channelpay.messages import control
+from simulation.archive import Archive
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
 from simulation.crashes import LIES, Watch
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
+from simulation.long_past import LongPast
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
 from simulation.rest import RESTORED_WAIT_S, Rest
@@ -57,7 +59,8 @@ def live(seed: int, payments: int, *, verbose: bool = False, survey: Counter[str
             world.tail = []
         try:
             watch = Watch(survey)
-            return trio.run(_Story(world, payments).run, clock=MockClock(autojump_threshold=0), instruments=[watch])
+            with world.limits.in_force():
+                return trio.run(_Story(world, payments).run, clock=MockClock(autojump_threshold=0), instruments=[watch])
         finally:
             for process in world.processes:
                 process.remove()
@@ -70,6 +73,7 @@ class _Story:
         self.owners = [Owner(world, node) for node in world.nodes]
         self.nemesis = Nemesis(world, self.owners)
         self.strangers = Strangers(world, self.nemesis.note)
+        self.archive = Archive(world)
 
     async def run(self) -> Outcome:
         world = self.world
@@ -77,7 +81,7 @@ class _Story:
             await self._tell()
         for process in world.processes:
             self.nemesis.damage.repair(process)  # damage that nobody has read has harmed nobody
-        verdict = audit(world, self.owners)
+        verdict = audit(world, self.archive)
         made = sum(1 for c in world.account.channels.values() for p in c.payments if p.asked)
         return Outcome(
             world.seed,
@@ -95,6 +99,7 @@ class _Story:
         async with trio.open_nursery() as nursery:
             for process in world.processes:
                 nursery.start_soon(self.nemesis.keep_alive, process)
+            nursery.start_soon(self.archive.keep)
             with trio.move_on_after(_ACTIVE_S):
                 await self._open()
                 await self._act()
@@ -102,6 +107,7 @@ class _Story:
             self._leap()
             await self._resolve()
             await Rest(self.world, self.owners).run()  # nobody has cheated yet
+            await LongPast(world, self.owners, self.archive, self.nemesis.note).run()
             await self._settle()
             world.over = True
             for process in world.processes:

@@ -31,6 +31,7 @@ class Money:
     deposits: tuple[int, int]
     withdrawn: tuple[int, int]
     settled: tuple[int, int] = (0, 0)  # payments of each party that it has paid out for good
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class Channel:
     newest: list[int] = field(default_factory=lambda: [0, 0])  # payments that each party has signed as made
     claimed: list[int] = field(default_factory=lambda: [0, 0])  # payments of the other that each has signed as held
     shown: list[int] = field(default_factory=lambda: [0, 0])  # the same, at the beginning of a connection
+    recalled: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(who asked, payer) to the newest payment of the last RECORDS."""
     finals: set[int] = field(default_factory=set)  # parties that signed FINAL
     asked: list[int] = field(default_factory=lambda: [0, 0])  # W_total that each party holds for a withdrawal
     unproved: list[int] = field(default_factory=lambda: [0, 0])  # newest of each that was signed falsely
@@ -170,6 +173,19 @@ class Tap:
     def _reestablish(self, c: Channel, side: int, mine: list[Any], *_: Any) -> None:
         c.shown[side] = max(c.shown[side], int(_HALF.unpack(mine[1 - side])[0]))
 
+    def _records(self, c: Channel, side: int, payer: int, batches: list[list[Any]]) -> None:
+        if batches:
+            first_n, records, _ = batches[-1]
+            c.recalled[1 - side, payer] = int(first_n) + len(records) // _RECORD.size - 1
+
+    def _recall(self, c: Channel, side: int, payer: int, from_n: int) -> None:
+        """Whoever asks for the rest asks for all of it."""
+        came = c.recalled.get((side, payer))
+        if came is not None and from_n > came + 1:
+            self._find(
+                "lost", f"payments from {from_n} on are recalled, and {came} was the last that came", c.names[side]
+            )
+
     def acknowledged(self, channel_id: bytes, payer: str) -> int:
         """How many payments of `payer` are for good: its peer has signed them as held, or the ledger has paid them."""
         c = self.channels.get(channel_id)
@@ -211,7 +227,7 @@ class Tap:
         return True
 
     _RULES: Final = {
-        0x20: _pay, 0x21: _ack, 0x22: _reestablish, 0x31: _final,
+        0x20: _pay, 0x21: _ack, 0x22: _reestablish, 0x23: _recall, 0x24: _records, 0x31: _final,
         0x40: _withdraw_ask, 0x41: _withdraw_ok, 0x42: _withdraw_no,
     }  # fmt: skip
 

@@ -257,16 +257,30 @@ class Owner:
     def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False) -> None:
         self.world.log("refused", self.name, error.reason.name)
         left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
+        expired = error.reason is Reason.ID_EXPIRED and self._may_be_forgotten(payment)
+        if expired and payment.asked > 1:  # this asking paid nothing, and of those before it nothing is said
+            payment.loose = max(0, payment.loose - 1)
+            left_open = True
         if not left_open:
             payment.loose = max(0, payment.loose - 1)
             payment.denied = not payment.loose and payment.state is not State.PAID
             payment.failed_in_queue |= taken and error.reason is Reason.CLOSING
         if payment.state is State.PAID:
-            if error.reason in (Reason.ID_REUSED, Reason.ID_EXPIRED):
+            if error.reason in (Reason.ID_REUSED, Reason.ID_EXPIRED) and not expired:
                 self.world.account.find("drift", f"a paid id is refused: {error}", self.name)
             return
         payment.state = State.UNKNOWN if left_open else State.REFUSED
         payment.may_be_paid = left_open
+
+    def _may_be_forgotten(self, payment: Payment) -> bool:
+        """Whether the payment's id is so old that its node need not know it any more."""
+        age_s = START + trio.current_time() - int.from_bytes(payment.payment_id[:6], "big") / 1000
+        return age_s >= self.world.limits.horizon_s
+
+    def learn_paid(self, payment: Payment, n: int) -> None:
+        """Its owner has found out otherwise than by an answer."""
+        payment.loose = 0
+        self._paid(payment, n)
 
     async def answered(self, payments: list[Payment], patience_s: float) -> bool:
         """Wait for answers; whether all have come."""
@@ -295,6 +309,7 @@ class Owner:
         """After the faults: ask again until every payment has an answer, or the channel cannot pay any more."""
         for _ in range(12):
             left = [p for p in channel.payments if p.payer == self.name and p.open and p.payment_id != NO_ID]
+            left = [p for p in left if not self._may_be_forgotten(p)]
             if not left:
                 return
             await self.ask(channel, left[:50])
@@ -328,8 +343,8 @@ class Owner:
                 if paid:
                     self._paid(payment, view.n)
                 else:
-                    payment.state, payment.may_be_paid = State.REFUSED, False
-            elif paid != (payment.state is State.PAID):
+                    payment.state, payment.may_be_paid = State.REFUSED, self._may_be_forgotten(payment)
+            elif paid != (payment.state is State.PAID) and not (self._may_be_forgotten(payment) and not paid):
                 self.world.account.find(
                     "drift", f"told {payment.state.value}, now status {view.status}", *channel.sides
                 )

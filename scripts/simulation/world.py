@@ -17,7 +17,7 @@ import apsw
 import trio
 
 from channelpay.daemon.api import Api
-from channelpay.home.config import LedgerLink, Limits, Listening, NodeConfig, Opening, Policy
+from channelpay.home.config import LedgerLink, Limits, Listening, NodeConfig, Opening, Policy, Records
 from channelpay.home.rules import AmountBounds, HostPort
 from channelpay.keys import LEDGER_PREFIX, NODE_PREFIX, Address, Keyring, words_from_entropy
 from channelpay.ledger.books import Rules
@@ -32,6 +32,7 @@ from simulation.disk import Content
 from simulation.model import Account
 from simulation.network import Network
 from simulation.process import START, LedgerProcess, NodeProcess, Process, cause_of, is_excused
+from simulation.small_limits import SmallLimits
 from simulation.tap import Money, Tap
 
 FUNDS: Final = 10_000_000
@@ -60,6 +61,7 @@ class World:
         self.hits: Counter[str] = Counter()
         self.survey = survey
         self.over = False
+        self.limits = SmallLimits(seed)
         self.scope = trio.CancelScope()  # all of it: a defect that ends a daemon ends the world
         self.rolled_back: dict[str, set[str]] = {}  # nodes that were given an old copy, told or not
         self.waiting: set[str] = set()  # nodes whose restored stores will not pay or be paid before the end
@@ -88,6 +90,7 @@ class World:
             policy=Policy(auto_accept=True, min_window_s=10),
             limits=Limits(max_unacked=self.rng.choice((5, 64, 65_536)), max_unacked_value=bounds),
             channel=Opening(window_s=60, max_batch=self.rng.choice((1, 3, 16, 4096))),
+            records=Records(keep_s=self.limits.keep_s),
         )
         name = f"node{number}"
         return NodeProcess(self, name, node_keys(number), place, self.directory / name, config=config)
@@ -141,9 +144,17 @@ class World:
         if self._money is None:
             with suppress(apsw.Error):  # damaged, and the ledger has not found out yet
                 rows = books.channels(self.ledger.disk.directory / "ledger.db")
-                self._known_money = {key: Money(row.deposits, row.withdrawn, row.settled) for key, row in rows.items()}
+                self._known_money = {
+                    key: Money(row.deposits, row.withdrawn, row.settled, row.status == books.SETTLED)
+                    for key, row in rows.items()
+                }
             self._money = self._known_money
         return self._money.get(channel_id)
+
+    def is_settled(self, channel_id: bytes) -> bool:
+        """Whether the ledger has paid a channel out."""
+        money = self.money(channel_id)
+        return money is not None and money.over
 
     def _between_nodes(self, stream: int, sender: str, receiver: str, data: bytes) -> None:
         if sender.startswith("node") and receiver.startswith("node"):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import apsw
 import pytest
+from simulation.archive import Archive
 from simulation.auditor import audit
 from simulation.guarantees import OLD_COPY, OLD_COPY_CHEATED, excuse_for
 from simulation.model import Account, ChannelAccount, Payment, State
@@ -20,6 +21,7 @@ _NODE = """
 CREATE TABLE channels (ref INTEGER PRIMARY KEY, channel_id BLOB);
 CREATE TABLE batches (channel, payer, first_n, last_n, total, h, records, memos, position, repeated);
 CREATE TABLE requests (request_id);
+CREATE TABLE pruned (channel, payer, last_n);
 """
 _LEDGER = """
 CREATE TABLE asset (issued);
@@ -86,7 +88,7 @@ class Small:
         self.run(name, f"INSERT INTO batches VALUES ({', '.join('?' * 10)})", values)
 
     def counters(self) -> dict[str, int]:
-        return {name: n for name, n in audit(self, []).counters.numbers() if n}
+        return {name: n for name, n in audit(self, Archive(self)).counters.numbers() if n}
 
 
 @pytest.fixture
@@ -208,11 +210,11 @@ def test_what_was_seen_on_the_way_counts(world):
 def test_the_table_excuses_what_it_says_and_sets_it_apart(world):
     world.rolled_back["node1"] = {"told"}
     world.account.seen["node1"] = {0: (ID, b"other")}
-    verdict = audit(world, [])
+    verdict = audit(world, Archive(world))
     assert verdict.clean
     assert verdict.excused == Counter({f"{OLD_COPY.name}: drift": 1})
     world.channel.payments.append(world.payment(b"p3", 5, 3))
-    assert not audit(world, []).clean  # nothing excuses a loss among honest parties
+    assert not audit(world, Archive(world)).clean  # nothing excuses a loss among honest parties
 
 
 def test_only_with_a_dishonest_peer_an_old_copy_may_lose(world):
