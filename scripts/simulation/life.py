@@ -104,7 +104,7 @@ class _Story:
                 await self._open()
                 await self._act()
             await self.nemesis.heal()
-            self._leap()
+            await self._leap()
             await self._resolve()
             await Rest(self.world, self.owners).run()  # nobody has cheated yet
             await LongPast(world, self.owners, self.archive, self.nemesis.note).run()
@@ -164,9 +164,12 @@ class _Story:
                     if owner.name in channel.sides:
                         nursery.start_soon(owner.resolve, channel)
 
-    def _leap(self) -> None:
+    async def _leap(self) -> None:
         """The ledger's clock leaps, so that restored stores have waited long enough; or they go on waiting."""
         told = {name for name, copies in self.world.rolled_back.items() if "told" in copies}
+        for owner in self.owners:  # a copy that is older than a channel tells by itself
+            if owner.name in self.world.rolled_back and await owner.finds_itself_old():
+                told.add(owner.name)
         if told and self.world.rng.random() < 0.7:
             self.world.ledger.ahead_s += RESTORED_WAIT_S
             self.nemesis.note("clock leapt")

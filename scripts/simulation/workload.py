@@ -305,6 +305,12 @@ class Owner:
                 if payment.payer == self.name and payment.state is State.ASKED:
                     payment.state = State.UNKNOWN
 
+    async def finds_itself_old(self) -> bool:
+        """Whether the node, a moment after its start, waits as a store does that was restored."""
+        await trio.sleep(2.0)
+        shown = await self.call(control.ListChannels(None, 0))
+        return isinstance(shown, control.ChannelList) and any("was restored" in c.stalled for c in shown.channels)
+
     async def resolve(self, channel: ChannelAccount) -> None:
         """After the faults: ask again until every payment has an answer, or the channel cannot pay any more."""
         for _ in range(12):
