@@ -16,7 +16,7 @@ from simulation import books
 from simulation.archive import Archive
 from simulation.books import Batch, Books, Row
 from simulation.guarantees import LATENT_DAMAGE, Excuse, excuse_for
-from simulation.model import NO_ID, ChannelAccount, Payment, State
+from simulation.model import NO_ID, ChannelAccount, Payment, Seen, State
 from simulation.world import FUNDS, World
 
 _LATE_S: Final = 40
@@ -135,9 +135,13 @@ class _Audit:
     def _as_seen(self, stores: dict[str, list[Batch]]) -> None:
         """What an application has read stays as it was."""
         for name, seen in self.account.seen.items():
-            now = {b.position: (b.channel_id, b.records or b"") for b in stores[name] if b.position is not None}
-            for position, (channel_id, rows) in seen.items():
-                if now.get(position) != (channel_id, rows):
+            now = {
+                b.position: Seen(b.channel_id, b.records or b"", b.memos, b.repeated)
+                for b in stores[name]
+                if b.position is not None
+            }
+            for position, row in seen.items():
+                if now.get(position) != row:
                     self.find(
                         "drift", f"{name}: journal position {position} was read otherwise", excuse_for(self.world, name)
                     )

@@ -192,7 +192,7 @@ class _Story:
         async with trio.open_nursery() as nursery:
             for owner in self.owners:
                 if owner.name not in world.cheaters:
-                    nursery.start_soon(owner.read_journal)
+                    nursery.start_soon(owner.reader.journal)
             for channel in world.account.channels.values():
                 for owner in self._honest(channel):
                     nursery.start_soon(owner.look_up, channel)

@@ -52,7 +52,7 @@ class LongPast:
         await payer.ask(channel, self._rng.sample(old, min(len(old), _REPEATED)))
         await payer.ask(channel, [payer.payment(channel, 3) for _ in range(4)])
         await payer.resolve(channel)
-        await payee.read_journal()
+        await payee.reader.journal()
 
     async def _open_channel(self) -> ChannelAccount | None:
         for channel in self.world.account.channels.values():

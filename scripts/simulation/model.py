@@ -67,6 +67,21 @@ class ChannelAccount:
     withdrawals: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A row of a node's journal of received payments, as an application has read it."""
+
+    channel_id: bytes
+    records: bytes  # empty where only their number and units are known
+    memos: bytes = b""
+    repeated: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Positions that it takes."""
+        return len(self.records) // 24 or 1
+
+
 @dataclass(slots=True)
 class Account:
     """Everything that happened in a world, for the auditor."""
@@ -74,8 +89,8 @@ class Account:
     channels: dict[bytes, ChannelAccount] = field(default_factory=dict)
     findings: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     """(counter, what, the parties concerned) of what was seen on the way."""
-    seen: dict[str, dict[int, tuple[bytes, bytes]]] = field(default_factory=dict)
-    """By node: journal position -> (channel, row) as the application read it."""
+    seen: dict[str, dict[int, Seen]] = field(default_factory=dict)
+    """By node: journal position -> row as the application read it."""
 
     def find(self, counter: str, what: str, *names: str) -> None:
         """Something that must not be, seen while it happened."""

@@ -14,13 +14,18 @@ from channelpay.daemon.api import Api
 from channelpay.errors import LocalError, Reason, StoreFailed
 from channelpay.messages import control
 from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
+from simulation import odd_asks
 from simulation.model import NO_ID, UNEXCUSED, ChannelAccount, Payment, State, Wish
 from simulation.process import START, Life, NodeProcess
+from simulation.reading import LOOKS, Reader
 from simulation.world import World, address_of, usd
 
 _RECORD: Final = struct.Struct(">Q16s")
 _OPEN_TRIES: Final = 8
-_LOOKS: Final = 4
+_ACTS: Final = (
+    "topup", "topup", "withdraw", "withdraw", "claim", "claim", "look", "ask", "other amount", "history",
+    "top-up too large",
+)  # fmt: skip
 _LEFT_OPEN: Final = (Reason.TIMED_OUT, Reason.UNRESOLVED)
 """Reasons that say nothing about whether a payment was made."""
 
@@ -47,6 +52,7 @@ class Owner:
         self.process = process
         self.name = process.name
         self.rng = random.Random(world.rng.random())
+        self.reader = Reader(self)
         self._calls = 0
         self._received = 0  # payments that the node has received, as it said last
 
@@ -147,6 +153,8 @@ class Owner:
             left -= size
             payments = [self.payment(channel, most) for _ in range(size)]
             await self.ask(channel, payments, together=size > 1 and self.rng.random() < 0.4)
+            if self.rng.random() < 0.2 and payments[-1].payment_id != NO_ID:
+                await self.reader.payment(channel, payments[-1])
             if self.rng.random() < 0.3:
                 await trio.sleep(self.rng.random() * 0.5)
             if self.rng.random() < 0.25:
@@ -163,9 +171,9 @@ class Owner:
     async def ask(self, channel: ChannelAccount, payments: list[Payment], together: bool = False) -> None:
         """Hand payments to the node; their answers come later."""
         async with trio.open_nursery() as nursery:  # a task of its own, which acts for the daemon
-            nursery.start_soon(self._failing, self._ask, channel, payments, together)
+            nursery.start_soon(self.safely, self._ask, channel, payments, together)
 
-    async def _failing(self, what: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    async def safely(self, what: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Do it; a store that fails meanwhile ends the node."""
         life, _ = await self.api()
         try:
@@ -257,7 +265,7 @@ class Owner:
     def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False) -> None:
         self.world.log("refused", self.name, error.reason.name)
         left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
-        expired = error.reason is Reason.ID_EXPIRED and self._may_be_forgotten(payment)
+        expired = error.reason is Reason.ID_EXPIRED and self.may_be_forgotten(payment)
         if expired and payment.asked > 1:  # this asking paid nothing, and of those before it nothing is said
             payment.loose = max(0, payment.loose - 1)
             left_open = True
@@ -272,7 +280,7 @@ class Owner:
         payment.state = State.UNKNOWN if left_open else State.REFUSED
         payment.may_be_paid = left_open
 
-    def _may_be_forgotten(self, payment: Payment) -> bool:
+    def may_be_forgotten(self, payment: Payment) -> bool:
         """Whether the payment's id is so old that its node need not know it any more."""
         age_s = START + trio.current_time() - int.from_bytes(payment.payment_id[:6], "big") / 1000
         return age_s >= self.world.limits.horizon_s
@@ -315,7 +323,7 @@ class Owner:
         """After the faults: ask again until every payment has an answer, or the channel cannot pay any more."""
         for _ in range(12):
             left = [p for p in channel.payments if p.payer == self.name and p.open and p.payment_id != NO_ID]
-            left = [p for p in left if not self._may_be_forgotten(p)]
+            left = [p for p in left if not self.may_be_forgotten(p)]
             if not left:
                 return
             await self.ask(channel, left[:50])
@@ -337,7 +345,7 @@ class Owner:
             if not payment.open and self.rng.random() > 0.05:
                 continue
             view = None
-            for _ in range(_LOOKS):  # damage may be found by one of the others who look, and the node starts anew
+            for _ in range(LOOKS):  # damage may be found by one of the others who look, and the node starts anew
                 view = view or await self.call(control.FindPayment(payment.payment_id, channel.channel_id))
             if not isinstance(view, control.PaymentView):
                 self.world.account.find("unresolved", "nobody tells what became of a payment", self.name)
@@ -349,8 +357,8 @@ class Owner:
                 if paid:
                     self._paid(payment, view.n)
                 else:
-                    payment.state, payment.may_be_paid = State.REFUSED, self._may_be_forgotten(payment)
-            elif paid != (payment.state is State.PAID) and not (self._may_be_forgotten(payment) and not paid):
+                    payment.state, payment.may_be_paid = State.REFUSED, self.may_be_forgotten(payment)
+            elif paid != (payment.state is State.PAID) and not (self.may_be_forgotten(payment) and not paid):
                 self.world.account.find(
                     "drift", f"told {payment.state.value}, now status {view.status}", *channel.sides
                 )
@@ -360,9 +368,7 @@ class Owner:
     async def act(self, channel: ChannelAccount) -> None:
         """One of the things that owners do beside paying."""
         side = channel.sides.index(self.name)
-        what = self.rng.choice(
-            ("topup", "topup", "withdraw", "withdraw", "claim", "claim", "look", "ask", "other amount")
-        )
+        what = self.rng.choice(_ACTS)
         units = self.rng.choice((1, 50, 500))
         if what == "topup":
             await self.move(channel, channel.topups[side], control.TopupChannel, units)
@@ -375,9 +381,13 @@ class Owner:
         elif what == "ask":
             await self._ask_around(channel, side)
         elif what == "other amount":
-            await self.ask_other_amount(channel)
+            await odd_asks.pay_other_amount(self, channel)
+        elif what == "history":
+            await self.reader.history(channel, self.rng.randrange(2))
+        elif what == "top-up too large":
+            await odd_asks.top_up_too_much(self, channel)
         else:
-            await self.look_at(max(self.world.account.seen.get(self.name, {}), default=0))
+            await self.reader.go_on()
 
     async def provoke(self, what: str) -> None:
         """Have the node do one certain thing, on a channel where it makes sense."""
@@ -447,51 +457,6 @@ class Owner:
             Reason.PEER_REFUSED,
         ):
             wish.perhaps -= units
-
-    async def ask_other_amount(self, channel: ChannelAccount) -> None:
-        """A used id with another amount is refused, whatever happened to it."""
-        mine = [p for p in channel.payments if p.payer == self.name and p.state is State.PAID and p.payment_id != NO_ID]
-        if not mine:
-            return
-        payment = self.rng.choice(mine)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._failing, self._ask_twisted, channel, payment)
-
-    async def _ask_twisted(self, life: Life, channel: ChannelAccount, payment: Payment) -> None:
-        api = life.api
-        if life.dead or api is None:
-            return
-        life.enter()
-        twisted = Payment(self.name, channel.channel_id, payment.payment_id, payment.amount + 1)
-
-        def done(answer: Paid | Refusal) -> None:
-            if not life.dead and isinstance(answer, Paid):
-                self.world.account.find("duplicated", "a used id with another amount was paid", self.name)
-
-        api.pay_each(PayEach(0, channel.channel_id, records_of([twisted]), b""), done)
-
-    async def read_journal(self) -> None:
-        """All of it from the beginning, at the end."""
-        after = misses = 0
-        while misses < _LOOKS:
-            page = await self.look_at(after)
-            if not isinstance(page, control.ReceivedPage):
-                misses += 1
-            elif page.batches:
-                after = page.cursor
-            else:
-                return
-
-    async def look_at(self, after: int) -> Any:
-        """Read the journal on, as an application does; what was read once must stay as it was."""
-        seen = self.world.account.seen.setdefault(self.name, {})
-        page = await self.call(control.Payments(after, 50, 0))
-        if isinstance(page, control.ReceivedPage):
-            for row in page.batches:
-                now = (row.channel_id, row.records)
-                if seen.setdefault(row.position, now) != now:
-                    self.world.account.find("drift", f"journal position {row.position} changed", self.name)
-        return page
 
 
 async def _until_exit(life: Life, scope: trio.CancelScope) -> None:

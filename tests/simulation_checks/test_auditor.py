@@ -12,7 +12,7 @@ import pytest
 from simulation.archive import Archive
 from simulation.auditor import audit
 from simulation.guarantees import OLD_COPY, OLD_COPY_CHEATED, excuse_for
-from simulation.model import Account, ChannelAccount, Payment, State
+from simulation.model import Account, ChannelAccount, Payment, Seen, State
 from simulation.world import FUNDS
 
 ID = b"c" * 32
@@ -141,7 +141,7 @@ def test_a_payer_that_forgot_is_drift(world):
 
 
 def test_a_journal_that_was_read_otherwise_is_drift(world):
-    world.account.seen["node1"] = {0: (ID, b"other")}
+    world.account.seen["node1"] = {0: Seen(ID, b"other")}
     assert world.counters() == {"drift": 1}
 
 
@@ -209,7 +209,7 @@ def test_what_was_seen_on_the_way_counts(world):
 
 def test_the_table_excuses_what_it_says_and_sets_it_apart(world):
     world.rolled_back["node1"] = {"told"}
-    world.account.seen["node1"] = {0: (ID, b"other")}
+    world.account.seen["node1"] = {0: Seen(ID, b"other")}
     verdict = audit(world, Archive(world))
     assert verdict.clean
     assert verdict.excused == Counter({f"{OLD_COPY.name}: drift": 1})
