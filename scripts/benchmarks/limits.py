@@ -55,13 +55,17 @@ class Limits:
         return asdict(self)
 
 
-async def measure(directory: Path, size: Size) -> Limits:
-    """All limits, each the median of several short rounds; files are made in `directory`."""
+async def measure(directory: Path, size: Size, rest_s: float = 0.0) -> Limits:
+    """All limits, each the median of several short rounds; files are made in `directory`.
+
+    `rest_s` is how long the process sleeps before every call, which is then not part of the time: caches and cores
+    are cold after it, as they are for what comes alone.
+    """
     rounds, seconds = size.of((9, 0.05), (3, 0.005))
 
     def each(make: Callable[[], Callable[[], object]]) -> float:
         """Microseconds for one call of what `make` makes."""
-        return median(_us_per_call(call, seconds) for call in [make()] for _ in range(rounds))
+        return median(_us_per_call(call, seconds, rest_s) for call in [make()] for _ in range(rounds))
 
     key = Ed25519PrivateKey.generate()
     message, public = os.urandom(_STATE_BYTES), key.public_key()
@@ -73,7 +77,7 @@ async def measure(directory: Path, size: Size) -> Limits:
             sha256_mb_per_s=1e6 / each(lambda: lambda: sha256(megabyte).digest()),
             fdatasync_us=each(lambda: append),
             commit_us=each(lambda: commit),
-            tls_round_trip_us=await _tls_round_trip_us(directory, rounds, size.of(200, 20)),
+            tls_round_trip_us=await _tls_round_trip_us(directory, rounds, size.of(200, 20), rest_s),
         )
 
 
@@ -83,13 +87,16 @@ def merged(measured: list[Limits]) -> Limits:
     return Limits(**{name: median([row[name] for row in rows]) for name in rows[0]})
 
 
-def _us_per_call(call: Callable[[], object], seconds: float) -> float:
+def _us_per_call(call: Callable[[], object], seconds: float, rest_s: float) -> float:
     began = time.perf_counter()
-    calls = 0
+    calls, rested = 0, 0.0
     while (now := time.perf_counter()) < began + seconds or not calls:
+        if rest_s:
+            time.sleep(rest_s)
+            rested += time.perf_counter() - now
         call()
         calls += 1
-    return (now - began) * 1e6 / calls
+    return (now - began - rested) * 1e6 / calls
 
 
 class _Appender:
@@ -136,26 +143,30 @@ class _Committer:
 # --- The round trip ----------------------------------------------------------------------------
 
 
-async def _tls_round_trip_us(directory: Path, rounds: int, trips: int) -> float:
+async def _tls_round_trip_us(directory: Path, rounds: int, trips: int, rest_s: float) -> float:
     """There and back on one TLS 1.3 connection to a process that sends back what comes."""
     async with open_stage(directory) as stage:
         echo = await stage.start("echo", "benchmarks.limits", pipes=True)
         port = (await echo.first_line(10.0))["port"]
         stream = trio.SSLStream(await trio.open_tcp_stream("127.0.0.1", port), client_context(), https_compatible=True)
         await stream.do_handshake()
-        await _trips(stream, trips)  # warm
-        found = median([await _trips(stream, trips) for _ in range(rounds)])
+        await _trips(stream, trips, rest_s)  # warm
+        found = median([await _trips(stream, trips, rest_s) for _ in range(rounds)])
         await trio.aclose_forcefully(stream)
         return found
 
 
-async def _trips(stream: trio.SSLStream[trio.SocketStream], count: int) -> float:
+async def _trips(stream: trio.SSLStream[trio.SocketStream], count: int, rest_s: float) -> float:
     data = bytes(_PING_BYTES)
-    began = time.perf_counter()
+    seconds = 0.0
     for _ in range(count):
+        if rest_s:
+            await trio.sleep(rest_s)
+        began = time.perf_counter()
         await stream.send_all(data)
         await _receive(stream)
-    return (time.perf_counter() - began) * 1e6 / count
+        seconds += time.perf_counter() - began
+    return seconds * 1e6 / count
 
 
 async def _receive(stream: trio.SSLStream[trio.SocketStream]) -> bool:
