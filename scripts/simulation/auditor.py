@@ -42,6 +42,7 @@ class Delivery:
 
     units: dict[int, int] = field(default_factory=dict)  # by payment number
     ids: dict[int, bytes] = field(default_factory=dict)
+    memos: dict[int, bytes] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)  # numbers delivered as repetitions
     unknown: int = 0  # payments of which only the money is known
     total: int = 0
@@ -126,6 +127,7 @@ class _Audit:
                     self.find("drift", f"{name}: the batch of payment {row.first_n} is not what its row says")
                 for n, (units, payment_id) in enumerate(amounts, row.first_n):
                     found.units[n], found.ids[n] = units, payment_id
+                found.memos |= {row.first_n + index: memo for index, memo in books.memos(row.memos)}
                 found.marked |= {row.first_n + index for index in row.repeated}
             if received and row.position is None:
                 self.find("drift", f"{name}: received payments that are not in the journal")
@@ -176,15 +178,20 @@ class _Audit:
         for n, payment_id in delivery.ids.items():
             by_id[payment_id].append(n)
         known = {p.payment_id: p for p in mine if p.payment_id != NO_ID}
-        anonymous = Counter(delivery.units[n] for n in by_id.pop(NO_ID, []))
+        anonymous = Counter((delivery.units[n], delivery.memos.get(n, b"")) for n in by_id.pop(NO_ID, []))
         for payment_id, numbers in by_id.items():
             payment = known.get(payment_id)
             if payment is None:
                 self.find("phantom", f"{name}: {payer} never asked for payment {numbers[0]}", excuse)
                 continue
             fresh = [n for n in numbers if n not in delivery.marked]
-            if len(fresh) > 1 or len(numbers) > 1:
+            if len(fresh) != 1 or min(numbers) not in fresh:
+                what = f"{name}: of payments {numbers} of {payer} under one id {fresh} count as paid"
+                self.find("duplicated", what, excuse)
+            elif len(numbers) > 1 and payer not in self.world.cheaters:
                 self.find("duplicated", f"{name}: one payment of {payer} was delivered as {numbers}", excuse)
+            if any(delivery.memos.get(n, b"") != payment.memo for n in fresh):
+                self.find("drift", f"{name}: payment {numbers[0]} has another memo than was given", excuse)
             if any(delivery.units[n] != payment.amount for n in numbers):
                 self.find("drift", f"{name}: payment {numbers[0]} has another amount than was asked", excuse)
             if payment.state is State.REFUSED and not payment.may_be_paid:
@@ -208,12 +215,14 @@ class _Audit:
                 self.find("unresolved", f"{name}: {payer} does not know what became of a payment", excuse)
 
     def _anonymous(
-        self, name: str, mine: list[Payment], delivered: Counter[int], room: int, excuse: Excuse | None
+        self, name: str, mine: list[Payment], delivered: Counter[tuple[int, bytes]], room: int, excuse: Excuse | None
     ) -> int:
-        """Payments without an id are known by their amounts only; how many of `room` have no records."""
-        surely = Counter(p.amount for p in mine if p.payment_id == NO_ID and p.state is State.PAID)
+        """Payments without an id are known by amount and memo only; how many of `room` have no records."""
+        surely = Counter((p.amount, p.memo) for p in mine if p.payment_id == NO_ID and p.state is State.PAID)
         perhaps = Counter(
-            p.amount for p in mine if p.payment_id == NO_ID and p.asked and (p.state is State.PAID or p.may_be_paid)
+            (p.amount, p.memo)
+            for p in mine
+            if p.payment_id == NO_ID and p.asked and (p.state is State.PAID or p.may_be_paid)
         )
         missing = surely - delivered
         if missing.total() > room:
@@ -226,7 +235,9 @@ class _Audit:
         """Both stores tell the same of what both hold."""
         excuse = excuse_for(self.world, *channel.sides)
         for n in delivery.units.keys() & sent.units.keys():
-            if (delivery.units[n], delivery.ids[n]) != (sent.units[n], sent.ids[n]):
+            if (delivery.units[n], delivery.ids[n]) != (sent.units[n], sent.ids[n]) or delivery.memos.get(
+                n
+            ) != sent.memos.get(n):
                 self.find("drift", f"{name}: payer and payee do not have the same payment {n}", excuse)
         if delivery.newest > sent.newest:
             self.find("drift", f"{name}: {payer} has forgotten payments after {sent.newest}", excuse)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import msgpack
 
 _RECORD: Final = struct.Struct(">Q16s")
 SETTLED: Final = 2
@@ -17,6 +18,11 @@ SETTLED: Final = 2
 def records(blob: bytes) -> Iterator[tuple[int, bytes]]:
     """(units, payment id) of each payment."""
     yield from _RECORD.iter_unpack(blob)
+
+
+def memos(blob: bytes) -> list[tuple[int, bytes]]:
+    """(index in the batch, memo) of each payment that has one."""
+    return [(index, memo) for index, memo in msgpack.unpackb(blob)] if blob else []
 
 
 @dataclass(frozen=True, slots=True)

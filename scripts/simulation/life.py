@@ -20,6 +20,7 @@ from simulation.cheat import Cheater
 from simulation.crashes import LIES, Watch
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
+from simulation.inquiries import finds_itself_old
 from simulation.long_past import LongPast
 from simulation.model import ChannelAccount
 from simulation.process import watch_commits
@@ -168,7 +169,7 @@ class _Story:
         """The ledger's clock leaps, so that restored stores have waited long enough; or they go on waiting."""
         told = {name for name, copies in self.world.rolled_back.items() if "told" in copies}
         for owner in self.owners:  # a copy that is older than a channel tells by itself
-            if owner.name in self.world.rolled_back and await owner.finds_itself_old():
+            if owner.name in self.world.rolled_back and await finds_itself_old(owner):
                 told.add(owner.name)
         if told and self.world.rng.random() < 0.7:
             self.world.ledger.ahead_s += RESTORED_WAIT_S
@@ -195,7 +196,7 @@ class _Story:
                     nursery.start_soon(owner.reader.journal)
             for channel in world.account.channels.values():
                 for owner in self._honest(channel):
-                    nursery.start_soon(owner.look_up, channel)
+                    nursery.start_soon(owner.reader.answers, channel)
 
     async def _cheat(self) -> None:
         """Sometimes a party does not want to settle as it was."""

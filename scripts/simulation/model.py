@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgpack
+
 NO_ID = bytes(16)
 
 UNEXCUSED = "nobody"
@@ -42,6 +44,17 @@ class Payment:
     def open(self) -> bool:
         """Whether its owner does not know what became of it."""
         return self.state in (State.ASKED, State.UNKNOWN)
+
+
+def records_of(payments: list[Payment]) -> bytes:
+    """Payments as a caller packs them."""
+    return b"".join(p.amount.to_bytes(8, "big") + p.payment_id for p in payments)
+
+
+def memos_of(payments: list[Payment]) -> bytes:
+    """Their memos as a caller packs them."""
+    memos = [[index, p.memo] for index, p in enumerate(payments) if p.memo]
+    return msgpack.packb(memos) if memos else b""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from channelpay.messages import control
-from simulation.model import ChannelAccount, Payment, Seen, State
+from simulation.model import NO_ID, ChannelAccount, Payment, Seen, State
 
 if TYPE_CHECKING:
     from simulation.workload import Owner
@@ -143,3 +143,28 @@ class Reader:
         if view.status == control.PAYMENT_PAID and view.n > shown:
             what = f"payment {view.n} is shown as paid, and its payee has shown {shown}"
             self._world.account.find("lost", what, self._owner.name)
+
+    async def answers(self, channel: ChannelAccount) -> None:
+        """After the settlement: what the node says became of what is still open, and of some of the rest."""
+        for payment in channel.payments:
+            if payment.payer != self._owner.name or payment.payment_id == NO_ID:
+                continue
+            if payment.open or self._owner.rng.random() < 0.05:
+                await self._answer(channel, payment)
+
+    async def _answer(self, channel: ChannelAccount, payment: Payment) -> None:
+        view = None
+        for _ in range(LOOKS):
+            view = view or await self._owner.call(control.FindPayment(payment.payment_id, channel.channel_id))
+        if not isinstance(view, control.PaymentView):
+            self._world.account.find("unresolved", "nobody tells what became of a payment", self._owner.name)
+            return
+        paid, forgotten = view.status == control.PAYMENT_PAID, self._owner.may_be_forgotten(payment)
+        if paid and view.amount != payment.amount:
+            self._find(f"paid {view.amount} where {payment.amount} was asked")
+        if payment.open and paid:
+            self._owner.learn_paid(payment, view.n)
+        elif payment.open:
+            payment.state, payment.may_be_paid = State.REFUSED, forgotten
+        elif paid != (payment.state is State.PAID) and (paid or not forgotten):
+            self._find(f"told {payment.state.value}, now status {view.status}", *channel.sides)

@@ -18,9 +18,12 @@ WITHHELD: Final = "withheld acknowledgement"
 BAD_SIGNATURE: Final = "bad signature"
 """Of all payments but the first perhaps, so that a sound one may come together with them."""
 
+REPEATED_ID: Final = "repeated id"
+"""An id is paid again under the next number: the money counts, and the payee must not take it for another payment."""
+
 KINDS: Final = (
     "overdraft", BAD_SIGNATURE, "other amount", "payment twice", "payment after the last", "greedy withdrawal",
-    WITHHELD,
+    WITHHELD, REPEATED_ID,
 )  # fmt: skip
 """Each must be refused or borne, and leave the honest party with all that it is entitled to."""
 
@@ -49,11 +52,12 @@ class Tamper:
             frame, at = data[at:end], end
             fields = msgpack.unpackb(frame[5:], use_list=True)
             ours = frame[4] >= _PAY and fields and fields[0] == self._channel.channel_id
-            changes = ours and (not self.done or self.kind in (BAD_SIGNATURE, WITHHELD))
+            changes = ours and (not self.done or self.kind in (BAD_SIGNATURE, WITHHELD, REPEATED_ID))
             changed = self._frame(frame, frame[4], fields) if changes else frame
             sent += changed
             # A PAY that is not signed is proved by the next one that is, so it is shown as it was sent.
-            sound += changed if self.kind in (BAD_SIGNATURE, WITHHELD) else frame if changed.startswith(frame) else b""
+            counts = self.kind in (BAD_SIGNATURE, WITHHELD, REPEATED_ID)
+            sound += changed if counts else frame if changed.startswith(frame) else b""
         return sent, sound
 
     def _frame(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
@@ -63,6 +67,8 @@ class Tamper:
         if kind == _PAY and self.kind == WITHHELD:
             _, first_n, records, memos, _, _ = fields
             return self._signed_pay(first_n, records, self._channel.claimed[self._side], memos)
+        if self.kind == REPEATED_ID:
+            return self._repeat_id(frame, kind, fields)
         if kind == _PAY and self._spared:
             self._spared -= 1
             return frame
@@ -81,6 +87,17 @@ class Tamper:
             statement = b"channelpay.wd.v1" + fields[0] + party + total.to_bytes(8, "big") + expiry.to_bytes(8, "big")
             return _packed(kind, [fields[0], total, expiry, self._key.sign(statement)])
         return frame
+
+    def _repeat_id(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
+        """A PAY, and its first payment once more; of its node, which knows nothing of this, no more is sent."""
+        if self.done or kind != _PAY:
+            return b"" if self.done else frame
+        _, first_n, records, memos, ack_n, _ = fields
+        if records[8:24] == bytes(16):
+            return frame
+        self.done = True
+        pay = self._signed_pay(first_n, records, ack_n, memos)
+        return pay + self._signed_pay(first_n + len(records) // 24, records[:24], ack_n)
 
     def _pay(self, fields: list[Any]) -> bytes:
         _, first_n, records, _, ack_n, signature = fields

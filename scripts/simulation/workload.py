@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import msgpack
 import trio
 
 from channelpay.daemon.api import Api
 from channelpay.errors import LocalError, Reason, StoreFailed
 from channelpay.messages import control
 from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
-from simulation import odd_asks
-from simulation.model import NO_ID, UNEXCUSED, ChannelAccount, Payment, State, Wish
+from simulation import inquiries, odd_asks
+from simulation.model import NO_ID, UNEXCUSED, ChannelAccount, Payment, State, Wish, memos_of, records_of
 from simulation.process import START, Life, NodeProcess
-from simulation.reading import LOOKS, Reader
+from simulation.reading import Reader
 from simulation.world import World, address_of, usd
 
-_RECORD: Final = struct.Struct(">Q16s")
 _OPEN_TRIES: Final = 8
 _ACTS: Final = (
     "topup", "topup", "withdraw", "withdraw", "claim", "claim", "look", "ask", "other amount", "history",
@@ -33,17 +30,6 @@ ANSWER_S: Final = 20.0
 """How long an owner waits before it looks for another way to learn what became of a payment."""
 
 
-def records_of(payments: list[Payment]) -> bytes:
-    """Payments as a caller packs them."""
-    return b"".join(_RECORD.pack(p.amount, p.payment_id) for p in payments)
-
-
-def memos_of(payments: list[Payment]) -> bytes:
-    """Their memos as a caller packs them."""
-    memos = [[index, p.memo] for index, p in enumerate(payments) if p.memo]
-    return msgpack.packb(memos) if memos else b""
-
-
 class Owner:
     """Whoever owns a node. It survives the node's crashes and remembers what it asked for."""
 
@@ -54,7 +40,6 @@ class Owner:
         self.rng = random.Random(world.rng.random())
         self.reader = Reader(self)
         self._calls = 0
-        self._received = 0  # payments that the node has received, as it said last
 
     # --- Asking --------------------------------------------------------------------------------
 
@@ -152,7 +137,8 @@ class Owner:
             size = min(left, self.rng.choice((1, 1, 1, 2, 5, 12, 40)))
             left -= size
             payments = [self.payment(channel, most) for _ in range(size)]
-            await self.ask(channel, payments, together=size > 1 and self.rng.random() < 0.4)
+            twice = payments[:1] if self.rng.random() < 0.1 and payments[0].payment_id != NO_ID else []
+            await self.ask(channel, payments + twice, together=size > 1 and self.rng.random() < 0.4)
             if self.rng.random() < 0.2 and payments[-1].payment_id != NO_ID:
                 await self.reader.payment(channel, payments[-1])
             if self.rng.random() < 0.3:
@@ -304,7 +290,10 @@ class Owner:
         mine = [p for p in channel.payments if p.payer == self.name and p.payment_id != NO_ID and p.asked]
         if mine:
             again = self.rng.sample(mine, min(len(mine), self.rng.choice((1, 1, 3))))
-            await self.ask(channel, again, together=self.rng.random() < 0.3)
+            if self.rng.random() < 0.2:
+                await self.ask(channel, again + again[:1])
+            else:
+                await self.ask(channel, again, together=self.rng.random() < 0.3)
 
     def process_ended(self, channels: list[ChannelAccount]) -> None:
         """The node is gone: nobody will answer what was asked of it."""
@@ -312,12 +301,6 @@ class Owner:
             for payment in channel.payments:
                 if payment.payer == self.name and payment.state is State.ASKED:
                     payment.state = State.UNKNOWN
-
-    async def finds_itself_old(self) -> bool:
-        """Whether the node, a moment after its start, waits as a store does that was restored."""
-        await trio.sleep(2.0)
-        shown = await self.call(control.ListChannels(None, 0))
-        return isinstance(shown, control.ChannelList) and any("was restored" in c.stalled for c in shown.channels)
 
     async def resolve(self, channel: ChannelAccount) -> None:
         """After the faults: ask again until every payment has an answer, or the channel cannot pay any more."""
@@ -337,32 +320,6 @@ class Owner:
             self.world.account.find("unresolved", "payments have no answer, and nothing hinders them", UNEXCUSED)
         # The rest is looked up when the channel has settled.
 
-    async def look_up(self, channel: ChannelAccount) -> None:
-        """After the settlement: what the node says became of what is still open."""
-        for payment in channel.payments:
-            if payment.payer != self.name or payment.payment_id == NO_ID:
-                continue
-            if not payment.open and self.rng.random() > 0.05:
-                continue
-            view = None
-            for _ in range(LOOKS):  # damage may be found by one of the others who look, and the node starts anew
-                view = view or await self.call(control.FindPayment(payment.payment_id, channel.channel_id))
-            if not isinstance(view, control.PaymentView):
-                self.world.account.find("unresolved", "nobody tells what became of a payment", self.name)
-                continue
-            paid = view.status == control.PAYMENT_PAID
-            if paid and view.amount != payment.amount:
-                self.world.account.find("drift", f"paid {view.amount} where {payment.amount} was asked", self.name)
-            if payment.open:
-                if paid:
-                    self._paid(payment, view.n)
-                else:
-                    payment.state, payment.may_be_paid = State.REFUSED, self.may_be_forgotten(payment)
-            elif paid != (payment.state is State.PAID) and not (self.may_be_forgotten(payment) and not paid):
-                self.world.account.find(
-                    "drift", f"told {payment.state.value}, now status {view.status}", *channel.sides
-                )
-
     # --- Money ---------------------------------------------------------------------------------
 
     async def act(self, channel: ChannelAccount) -> None:
@@ -379,7 +336,7 @@ class Owner:
         elif what == "claim" and channel.flags == 1 and side == 1:
             await self.call(control.ClaimChannel(channel.channel_id))
         elif what == "ask":
-            await self._ask_around(channel, side)
+            await inquiries.inquire(self, self.rng.choice(inquiries.ANY_TIME), channel, patience_s=6.0)
         elif what == "other amount":
             await odd_asks.pay_other_amount(self, channel)
         elif what == "history":
@@ -411,34 +368,7 @@ class Owner:
             units = await self._nearly_all(channel, 1) if what == "withdraw" and self.rng.random() < 0.5 else 1
             await self.move(channel, wishes[side], method, units)
         else:
-            await self._learn_received()
-            await self.call(self._method(what, channel, side), patience_s=3.0)
-
-    async def _learn_received(self) -> None:
-        status = await self.call(control.Status())
-        if isinstance(status, control.StatusView):
-            self._received = status.received
-
-    def _method(self, what: str, channel: ChannelAccount, side: int) -> control.Method:
-        peer = next(node for node in self.world.nodes if node.name == channel.sides[1 - side])
-        methods: dict[str, control.Method] = {
-            "balance": control.Balance(),
-            "assets": control.ListAssets(),
-            "peers": control.ListPeers(),
-            "status": control.Status(),
-            "connect": control.ConnectPeer(address_of(peer)),
-            "history": control.History(channel.channel_id, side, 1, 100),
-            "payments": control.Payments(self._received, 50, 1),
-            "claim": control.ClaimChannel(channel.channel_id),
-            "close": control.CloseChannel(channel.channel_id, 0, 1),
-        }
-        return methods[what]
-
-    async def _ask_around(self, channel: ChannelAccount, side: int) -> None:
-        """Whatever else an owner may want to know, or wait for."""
-        what = self.rng.choice(("balance", "assets", "peers", "status", "connect", "history", "payments"))
-        await self._learn_received()
-        await self.call(self._method(what, channel, side), patience_s=6.0)
+            await inquiries.inquire(self, what, channel, patience_s=3.0)
 
     async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
         """What the channel shows as spendable, so that payments and the withdrawal want the same money."""

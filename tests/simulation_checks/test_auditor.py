@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import apsw
+import msgpack
 import pytest
 from simulation.archive import Archive
 from simulation.auditor import audit
@@ -40,6 +41,7 @@ class Small:
         self.account = Account()
         self.rolled_back: dict[str, set[str]] = {}
         self.cheaters: set[str] = set()
+        self.shown = 2
         self.nodes = [self._process(name) for name in ACCOUNTS]
         self.ledger = self._process("ledger")
         self.channel = ChannelAccount(ID, ("node0", "node1"), 0, 60, (0, 1000))
@@ -60,6 +62,15 @@ class Small:
                 "ledger", "INSERT INTO line VALUES (1, 1, 0, ?, ?, 0, 'transfer')", (ACCOUNTS[name], FUNDS + change)
             )
         self.run("ledger", "INSERT INTO line VALUES (1, 1, 2, x'00', ?, 0, 'issue')", (-2 * FUNDS,))
+
+    @property
+    def tap(self) -> SimpleNamespace:
+        """A payee that has shown `shown` payments of node0."""
+        channel = SimpleNamespace(names=("node0", "node1"))
+        return SimpleNamespace(channels={ID: channel}, acknowledged=lambda channel_id, payer: self.shown)
+
+    def is_settled(self, channel_id: bytes) -> bool:
+        return False
 
     def _process(self, name: str) -> SimpleNamespace:
         keys = SimpleNamespace(account=SimpleNamespace(public=ACCOUNTS.get(name, b"")))
@@ -118,6 +129,52 @@ def test_a_payment_whose_payer_was_told_no_is_a_phantom(world):
 def test_one_id_twice_is_duplicated(world):
     world.run("node1", "UPDATE batches SET records = ? WHERE first_n = 2", (struct.pack(">Q16s", 20, b"p1" * 8),))
     assert world.counters()["duplicated"] == 1
+
+
+def test_an_id_twice_that_the_payee_marked_is_a_lie_of_the_payers(world):
+    records = struct.pack(">Q16s", 10, b"p1" * 8)
+    world.run("node1", "UPDATE batches SET records = ?, total = 20 WHERE first_n = 2", (records,))
+    world.run("node0", "UPDATE batches SET records = ?, total = 20 WHERE first_n = 2", (records,))
+    world.run("ledger", "UPDATE channel SET out0 = 980, out1 = 20")
+    del world.channel.payments[1]
+    for name, change in (("node0", -20), ("node1", 20)):
+        world.run("ledger", "UPDATE balance SET units = ? WHERE account = ?", (FUNDS + change, ACCOUNTS[name]))
+        world.run("ledger", "UPDATE line SET delta = ? WHERE owner = ?", (FUNDS + change, ACCOUNTS[name]))
+    world.cheaters.add("node0")
+    assert world.counters() == {"duplicated": 1}
+    world.run("node1", "UPDATE batches SET repeated = x'0000' WHERE first_n = 2")
+    assert world.counters() == {}
+    world.cheaters.clear()
+    assert world.counters() == {"duplicated": 1}
+
+
+def test_another_memo_is_drift(world):
+    world.channel.payments[1].memo = b"for the tea"
+    assert world.counters() == {"drift": 1}
+    for name in ACCOUNTS:
+        world.run(name, "UPDATE batches SET memos = ? WHERE first_n = 2", (msgpack.packb([[0, b"for the tea"]]),))
+    assert world.counters() == {}
+
+
+def test_a_queue_that_was_refused_without_a_dispute_is_unresolved(world):
+    world.channel.payments.append(world.payment(b"p3", 5, 0))
+    world.channel.payments[2].state, world.channel.payments[2].failed_in_queue = State.REFUSED, True
+    assert world.counters() == {"unresolved": 1}
+    for number, (time, what) in enumerate(((100, "close"), (160, "settle")), 2):
+        world.run("ledger", f"INSERT INTO line VALUES ({number}, {number}, 1, x'{ID.hex()}', 0, {time}, '{what}')")
+    assert world.counters() == {}
+
+
+def test_what_was_pruned_must_have_stood_there_and_been_acknowledged(world):
+    archive = Archive(world)
+    archive.look()
+    world.run("node0", "DELETE FROM batches WHERE first_n = 1")
+    world.run("node0", "INSERT INTO pruned VALUES (1, 0, 1)")
+    world.shown = 1
+    assert audit(world, archive).clean
+    assert not audit(world, Archive(world)).clean  # it was never seen there
+    world.shown = 0
+    assert dict(audit(world, archive).counters.numbers())["lost"] == 1
 
 
 def test_another_amount_is_drift(world):

@@ -173,3 +173,30 @@ def test_what_was_signed_and_is_not_on_the_disk(wire, name, what):
     wire.ack(2)
     wire.tap.restarted(name, {})
     assert wire.found == [("lost", f"signed 2 payments as {what}, has 0", name)]
+
+
+def test_what_a_payee_has_shown_to_hold(wire):
+    c = wire.channel
+    wire.pay(1, 5, 6)
+    assert wire.tap.acknowledged(c.channel_id, "a") == 0
+    wire.ack(2)
+    assert wire.tap.acknowledged(c.channel_id, "a") == 2
+    wire.pay(3, 7)
+    mine = [c.halves[0][3], bytes(88), bytes(64)]
+    wire.say(wire.b, 0x22, [c.channel_id, mine, None, [], None])
+    assert wire.tap.acknowledged(c.channel_id, "a") == 3
+    wire.money = Money((1000, 0), (0, 0), (4, 0), over=True)
+    assert wire.tap.acknowledged(c.channel_id, "a") == 4
+    assert wire.tap.acknowledged(c.channel_id, "b") == 0
+
+
+def test_records_that_are_left_out_between_two_pages(wire):
+    c = wire.channel
+    wire.pay(1, 5, 6)
+    wire.pay(3, 7)
+    wire.say(wire.b, 0x23, [c.channel_id, 0, 1])
+    wire.say(wire.a, 0x24, [c.channel_id, 0, [[1, wire.records(5, 6), b""]]])
+    wire.say(wire.b, 0x23, [c.channel_id, 0, 3])
+    assert wire.found == []
+    wire.say(wire.b, 0x23, [c.channel_id, 0, 4])
+    assert wire.found[0][0::2] == ("lost", "b")
