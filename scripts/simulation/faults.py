@@ -24,7 +24,7 @@ from simulation.crashes import (
     plan_names,
 )
 from simulation.damage import Damage
-from simulation.disk import Loss
+from simulation.disk import Content, Loss
 from simulation.process import Life, NodeProcess, Process
 from simulation.scenes import Scenes
 from simulation.workload import Owner
@@ -170,6 +170,13 @@ class Nemesis:
         for process in self.world.processes:
             while not process.alive:
                 await trio.sleep(0.05)
+
+    def restart(self, process: NodeProcess, copy: Content | None, what: str) -> None:
+        """End a node, which goes on from a copy of its store (its operator `told` or `not told`) or from its own."""
+        if copy is not None:
+            self._scenes.copies[process.name] = copy
+            self._scenes.replace[process.name] = what
+        self._end(process, Loss.KILLED)
 
     def cheat(self, process: NodeProcess, victim: NodeProcess, window_s: int) -> None:
         """A node goes away for good, and its peer may be away too, for a part of the window."""

@@ -15,7 +15,7 @@ KINDS: Final = (
     "old copy, told", "old copy, not told",
     "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable", "ledger answer lost",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
-    "cheating close", "tampering", "forgery", "impersonation", "clock leapt",
+    "cheating close", "tampering", "forgery", "impersonation", "clock leapt", "agreement held back",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
 
@@ -36,6 +36,11 @@ OLD_COPY_CHEATED: Final = Excuse(
 )
 """What came after the copy is gone if the peer does not give it back: the one residual risk."""
 
+OLD_COPY_TOLD_CHEATED: Final = Excuse(
+    "old copy, told, dishonest peer", OLD_COPY_CHEATED.counters - {"below_entitlement"}
+)
+"""A store that waits takes no payment that an agreement which it has forgotten could take back."""
+
 CHEATER: Final = Excuse("the cheater's own", frozenset({"lost", "drift", "below_entitlement", "phantom", "unresolved"}))
 """Whoever shows an old state and stays away has no claim to anything."""
 
@@ -49,7 +54,8 @@ def excuse_for(world: World, *names: str) -> Excuse | None:
     parties = set(names) if names else set(world.rolled_back) | world.cheaters
     old, cheats = parties & set(world.rolled_back), parties & world.cheaters
     if old and world.cheaters - old:
-        return OLD_COPY_CHEATED
+        told = all(world.rolled_back[name] == {"told"} for name in old)
+        return OLD_COPY_TOLD_CHEATED if told else OLD_COPY_CHEATED
     if cheats:
         return CHEATER
     return OLD_COPY if old else None

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from channelpay.errors import LocalError
 from channelpay.messages import control
+from simulation.agreements import Agreements
 from simulation.archive import Archive
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
@@ -186,6 +187,7 @@ class _Story:
             for other in self.owners:
                 if other is not owner:
                     await owner.adopt(other.process, 10**9, 0)
+        await Agreements(world, self.owners, self.nemesis.note, self.nemesis.restart).run()
         await self._cheat()
         async with trio.open_nursery() as nursery:
             for channel in world.account.channels.values():
@@ -202,7 +204,7 @@ class _Story:
         """Sometimes a party does not want to settle as it was."""
         rng = random.Random(self.world.seed)
         fit = [c for c in self.world.account.channels.values() if not c.ends_early]
-        if not fit or (rng.random() > 0.35 and not LIES):
+        if not fit or self.world.cheaters or (rng.random() > 0.35 and not LIES):
             return
         channel = rng.choice(fit)
         side = 0 if channel.flags == 1 else rng.randrange(2)  # the payee of a one-way channel robs itself alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgpack
@@ -28,6 +29,7 @@ KINDS: Final = (
 """Each must be refused or borne, and leave the honest party with all that it is entitled to."""
 
 _RECORD: Final = struct.Struct(">Q16s")
+_REESTABLISH: Final = 0x22
 _PAY, _ACK, _SHUTDOWN, _FINAL, _WITHDRAW_ASK = 0x20, 0x21, 0x30, 0x31, 0x40
 
 
@@ -130,6 +132,24 @@ class Tamper:
         seq = (n0 + len(amounts) + ack_n).to_bytes(8, "big")
         signature = self._key.sign(b"channelpay.st.v1" + c.channel_id + seq + halves)
         return _packed(_PAY, [c.channel_id, first_n, records, memos, ack_n, signature])
+
+
+def without_agreements(channel_id: bytes) -> Callable[[object, bytes], bytes]:
+    """Leaves withdrawals and FINAL out of whatever REESTABLISH shows of a channel."""
+
+    def replace(_: object, data: bytes) -> bytes:
+        sent, at = b"", 0
+        while at < len(data):
+            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+            frame, at = data[at:end], end
+            if frame[4] == _REESTABLISH:
+                fields = msgpack.unpackb(frame[5:], use_list=True)
+                if fields[0] == channel_id:
+                    frame = _packed(_REESTABLISH, [*fields[:3], [], None])
+            sent += frame
+        return sent
+
+    return replace
 
 
 def _packed(kind: int, fields: list[Any]) -> bytes:

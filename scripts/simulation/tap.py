@@ -48,8 +48,12 @@ class Channel:
     shown: list[int] = field(default_factory=lambda: [0, 0])  # the same, at the beginning of a connection
     recalled: dict[tuple[int, int], int] = field(default_factory=dict)
     """(who asked, payer) to the newest payment of the last RECORDS."""
-    finals: set[int] = field(default_factory=set)  # parties that signed FINAL
-    asked: list[int] = field(default_factory=lambda: [0, 0])  # W_total that each party holds for a withdrawal
+    finals: dict[int, tuple[int, int, int, bytes]] = field(default_factory=dict)
+    """By party that signed FINAL: (n of party 0, n of party 1, expiry, signature) of its newest."""
+    asked: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0), (0, 0)])
+    """W_total that each party holds for a withdrawal, and when that expires."""
+    consents: dict[tuple[int, int, int], dict[int, bytes]] = field(default_factory=dict)
+    """(party, W_total, expiry) to the signatures on that withdrawal, by signer."""
     unproved: list[int] = field(default_factory=lambda: [0, 0])  # newest of each that was signed falsely
     states: tuple[list[tuple[int, int, bytes]], ...] = field(default_factory=lambda: ([], []))
     """By signer: (its own n, the other's n, signature) of every STATE, in order."""
@@ -59,19 +63,41 @@ class Channel:
         seq = (n0 + n1).to_bytes(8, "big")
         return b"channelpay.st.v1" + self.channel_id + seq + self.halves[0][n0] + self.halves[1][n1]
 
+    def agreed_final(self) -> tuple[Any, ...] | None:
+        """(channel_id, half 0, half 1, expiry, signature 0, signature 1) of a FINAL that both have signed."""
+        if len(self.finals) < 2 or self.finals[0][:3] != self.finals[1][:3]:
+            return None
+        n0, n1, expiry, signature0 = self.finals[0]
+        return self.channel_id, self.halves[0][n0], self.halves[1][n1], expiry, signature0, self.finals[1][3]
+
+    def agreed_withdrawal(self, party: int) -> tuple[Any, ...] | None:
+        """(channel_id, party, W_total, expiry, signature 0, signature 1) of the newest that both have signed."""
+        agreed = [key for key, signed in self.consents.items() if key[0] == party and len(signed) == 2]
+        return (self.channel_id, *agreed[-1], *(self.consents[agreed[-1]][n] for n in (0, 1))) if agreed else None
+
     def total(self, payer: int, n: int) -> int:
         """Units of payments 1 .. n."""
         return int(_HALF.unpack(self.halves[payer][n])[1])
 
 
 class Tap:
-    """Listens to all connections between nodes. `money` reads the ledger, None for a channel that it does not know."""
+    """Listens to all connections between nodes. `money` reads the ledger, None for a channel that it does not know.
 
-    def __init__(self, ledger_id: bytes, find: Find, money: Callable[[bytes], Money | None]) -> None:
+    `time` is the ledger's.
+    """
+
+    def __init__(
+        self,
+        ledger_id: bytes,
+        find: Find,
+        money: Callable[[bytes], Money | None],
+        time: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.channels: dict[bytes, Channel] = {}
         self._ledger_id = ledger_id
         self._find = find
         self._money = money
+        self._time = time
         self._offers: dict[bytes, tuple[str, list[Any]]] = {}
         self._buffers: dict[int, bytearray] = {}
         self._keys: dict[bytes, Ed25519PublicKey] = {}
@@ -138,7 +164,9 @@ class Tap:
         c.halves[side][n] = half
         if n > c.newest[side]:
             if side in c.finals:
-                self._find("drift", f"payment {n} was signed after FINAL", c.names[side])
+                # Who has only proposed it may have forgotten it, and the other too; the second signer remembers.
+                counter = "below_entitlement" if c.agreed_final() and self._time() <= c.finals[side][2] else "drift"
+                self._find(counter, f"payment {n} was signed after FINAL", c.names[side])
             self._covered(c, side, total, ack_n)
             c.newest[side] = n
         self._state(c, side, n, ack_n, signature)
@@ -149,7 +177,9 @@ class Tap:
             self._find("phantom", "a payment on a channel that is not on the ledger", c.names[side])
             return
         received = c.total(1 - side, ack_n) if ack_n in c.halves[1 - side] else 0
-        if money.deposits[side] - max(money.withdrawn[side], c.asked[side]) - total + received < 0:
+        asked, expiry = c.asked[side]
+        held = asked if self._time() <= expiry else 0
+        if money.deposits[side] - max(money.withdrawn[side], held) - total + received < 0:
             self._find("below_entitlement", "a payment was signed that its payer's money does not cover", c.names[side])
 
     def _ack(self, c: Channel, side: int, n: int, own_n: int, signature: bytes) -> None:
@@ -199,23 +229,25 @@ class Tap:
         n0, n1 = c.newest
         body = c.channel_id + (n0 + n1).to_bytes(8, "big") + c.halves[0][n0] + c.halves[1][n1]
         self._verify(c, side, b"channelpay.fi.v1" + body + expiry.to_bytes(8, "big"), signature)
-        c.finals.add(side)
+        c.finals[side] = n0, n1, expiry, signature
 
     def _withdraw_ask(self, c: Channel, side: int, total: int, expiry: int, signature: bytes) -> None:
         self._verify(c, side, _withdraw(c, side, total, expiry), signature)
-        c.asked[side] = total
+        c.asked[side] = total, expiry
+        c.consents.setdefault((side, total, expiry), {})[side] = signature
 
     def _withdraw_ok(self, c: Channel, side: int, total: int, expiry: int, signature: bytes) -> None:
         asker = 1 - side
         self._verify(c, side, _withdraw(c, asker, total, expiry), signature)
+        c.consents.setdefault((asker, total, expiry), {})[side] = signature
         money = self._money(c.channel_id)
         paid, received = c.total(asker, c.claimed[side]), c.total(side, c.newest[side])
         if money is not None and money.deposits[asker] - total - paid + received < 0:
             self._find("below_entitlement", f"a withdrawal to {total} was granted that nothing covers", c.names[side])
 
     def _withdraw_no(self, c: Channel, side: int, total: int, *_: int) -> None:
-        if c.asked[1 - side] == total:
-            c.asked[1 - side] = 0
+        if c.asked[1 - side][0] == total:
+            c.asked[1 - side] = 0, 0
 
     def _verify(self, c: Channel, side: int, statement: bytes, signature: bytes) -> bool:
         key = c.keys[side]

@@ -372,8 +372,12 @@ class Owner:
 
     async def _nearly_all(self, channel: ChannelAccount, units: int) -> int:
         """What the channel shows as spendable, so that payments and the withdrawal want the same money."""
+        return max(units, await self.spendable(channel) - units)
+
+    async def spendable(self, channel: ChannelAccount) -> int:
+        """What the node shows."""
         shown = await self.call(control.ShowChannel(channel.channel_id.hex()))
-        return max(units, shown.channel.balance - units) if isinstance(shown, control.ChannelOne) else units
+        return shown.channel.balance if isinstance(shown, control.ChannelOne) else 0
 
     async def move(self, channel: ChannelAccount, wish: Wish, method: Any, units: int) -> None:
         """A top-up or a withdrawal."""
