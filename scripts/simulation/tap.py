@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -94,6 +94,7 @@ class Tap:
         time: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.channels: dict[bytes, Channel] = {}
+        self.forgetful: Container[str] = ()  # parties whose store was replaced by an older copy
         self._ledger_id = ledger_id
         self._find = find
         self._money = money
@@ -226,10 +227,16 @@ class Tap:
         return max(c.claimed[1 - side], c.shown[1 - side], money.settled[side] if money else 0)
 
     def _final(self, c: Channel, side: int, expiry: int, signature: bytes) -> None:
-        n0, n1 = c.newest
+        n0, n1 = self._drained(c, 0), self._drained(c, 1)
         body = c.channel_id + (n0 + n1).to_bytes(8, "big") + c.halves[0][n0] + c.halves[1][n1]
         self._verify(c, side, b"channelpay.fi.v1" + body + expiry.to_bytes(8, "big"), signature)
         c.finals[side] = n0, n1, expiry, signature
+
+    def _drained(self, c: Channel, payer: int) -> int:
+        """The last payment that FINAL settles: all that were signed, or all that came if their payer forgot more."""
+        if c.names[payer] in self.forgetful:
+            return max(c.claimed[1 - payer], c.shown[1 - payer])
+        return c.newest[payer]
 
     def _withdraw_ask(self, c: Channel, side: int, total: int, expiry: int, signature: bytes) -> None:
         self._verify(c, side, _withdraw(c, side, total, expiry), signature)

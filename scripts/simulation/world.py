@@ -71,6 +71,7 @@ class World:
         self.tail: list[str] | None = None  # the trace as text, if wanted
         self.network = Network(random.Random(self.rng.random()), self.log)
         self.tap = Tap(ledger_keys().identity.public, self.account.find, self.money, lambda: self.ledger.time())
+        self.tap.forgetful = self.rolled_back
         self.network.taps.append(self._between_nodes)
         self._money: dict[bytes, Money] | None = None  # None: there was a commit since
         self._known_money: dict[bytes, Money] = {}

@@ -200,3 +200,17 @@ def test_records_that_are_left_out_between_two_pages(wire):
     assert wire.found == []
     wire.say(wire.b, 0x23, [c.channel_id, 0, 4])
     assert wire.found[0][0::2] == ("lost", "b")
+
+
+def test_final_settles_all_that_was_signed_or_all_that_came_if_the_rest_is_forgotten(wire):
+    wire.pay(1, 5)
+    wire.ack(1)
+    wire.pay(2, 6)  # which never arrives
+    c = wire.channel
+    halves = c.halves[0][1] + bytes(88)
+    signature = wire.b.key.sign(b"channelpay.fi.v1" + c.channel_id + bytes(7) + b"\1" + halves + bytes(7) + b"\7")
+    wire.say(wire.b, 0x31, [c.channel_id, 7, signature])
+    assert [found[0::2] for found in wire.found] == [("drift", "b")]
+    wire.tap.forgetful = {"a"}
+    wire.say(wire.b, 0x31, [c.channel_id, 7, signature])
+    assert len(wire.found) == 1
