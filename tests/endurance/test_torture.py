@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 import pytest
 
+from channelpay.statements import ZERO_HALF
 from channelpay.store.batches import HEAD
 from channelpay.store.ledger_schema import SUMMED
 from channelpay.store.rows import checksum
@@ -89,7 +90,7 @@ def short_of_the_newest(units: int = 0) -> Callable[[Path], None]:
         newest = "SELECT channel, payer, first_n - 1, id FROM batches ORDER BY position DESC LIMIT 1"
         ref, *before, batch = database.execute(newest).fetchone()
         half = "SELECT last_n, total, h FROM batches WHERE channel = ? AND payer = ? AND last_n = ?"
-        n, total, h = database.execute(half, (ref, *before)).fetchone()
+        n, total, h = database.execute(half, (ref, *before)).fetchone() or ZERO_HALF[:3]  # there may be none before
         (hot,) = database.execute("SELECT hot FROM halves WHERE ref = ?", (ref,)).fetchone()
         hot = hot[:48] + struct.pack(">QQ32s", n, total + units, h) + hot[96:]  # after this node's own half
         database.execute("UPDATE halves SET hot = ?, sum = ? WHERE ref = ?", (hot, checksum(ref, hot), ref))
