@@ -24,7 +24,10 @@ from simulation.faults import Nemesis
 from simulation.inquiries import finds_itself_old
 from simulation.long_past import LongPast
 from simulation.model import ChannelAccount
+from simulation.outage import SHARE as OUTAGE_SHARE
+from simulation.outage import keep_from_ledger, strike
 from simulation.process import watch_commits
+from simulation.requests import Requests
 from simulation.rest import RESTORED_WAIT_S, Rest
 from simulation.strangers import Strangers
 from simulation.tamper import BAD_SIGNATURE, WITHHELD
@@ -75,6 +78,7 @@ class _Story:
         self.owners = [Owner(world, node) for node in world.nodes]
         self.nemesis = Nemesis(world, self.owners)
         self.strangers = Strangers(world, self.nemesis.note)
+        self.requests = Requests(world, self.nemesis.note)
         self.archive = Archive(world)
 
     async def run(self) -> Outcome:
@@ -122,7 +126,9 @@ class _Story:
         for a, b in pairs:
             if self.world.rng.random() < 0.5:
                 a, b = b, a
-            await self.owners[a].open(self.world.nodes[b])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.requests.late_opening, self.world.nodes[a])
+                await self.owners[a].open(self.world.nodes[b])
 
     async def _act(self) -> None:
         world = self.world
@@ -140,6 +146,7 @@ class _Story:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.nemesis.run)
             nursery.start_soon(self.strangers.run)
+            nursery.start_soon(self.requests.again)
             nursery.start_soon(EarlyClose(world, self.owners, self.nemesis.note).run)
             for (owner, channel), share in zip(directions, shares, strict=True):
                 nursery.start_soon(self._pay, owner, channel, share)
@@ -187,6 +194,7 @@ class _Story:
             for other in self.owners:
                 if other is not owner:
                     await owner.adopt(other.process, 10**9, 0)
+        await self.requests.at_the_end_of_life()
         await Agreements(world, self.owners, self.nemesis.note, self.nemesis.restart).run()
         await self._cheat()
         async with trio.open_nursery() as nursery:
@@ -214,8 +222,14 @@ class _Story:
         self.world.cheaters.add(cheater.name)
         if rng.random() < 0.75 or LIES:
             await self._tamper(party, channel)
-        self.nemesis.cheat(cheater, victim, channel.window_s)
+        outage = random.Random(f"outage {self.world.seed}").random() < OUTAGE_SHARE
+        if outage:
+            keep_from_ledger(self.world, victim)
+        self.nemesis.cheat(cheater, victim, 0 if outage else channel.window_s)
         await party.close(channel)
+        if outage:
+            strike(self.world, victim, channel.window_s, self.nemesis.note)
+            return
         if rng.random() < 0.5:
             await self.strangers.forge(1)  # now that a dispute is open
 
