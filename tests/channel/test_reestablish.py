@@ -214,6 +214,25 @@ def test_a_disk_that_went_back_is_restored(who: str, pieces: int) -> None:
     pair.check_agree()
 
 
+def test_a_restored_store_whose_channel_is_being_closed_does_not_tell_that_nothing_was_paid() -> None:
+    """Its owner may ask again for what the copy has forgotten; the peer has not told yet."""
+    pair, old_a, _ = busy()
+    pair.b.close(force=True)
+    pair.b.submit()
+    pair.a.crash(old_a)
+    pair.a.c.restored = True
+    pair.a.read()
+    assert pair.a.c.phase is Phase.CLOSING
+    with pytest.raises(LocalError) as refusal:
+        pair.a.pay(1)
+    assert refusal.value.reason is Reason.UNRESOLVED
+    pair.connect()
+    pair.run()
+    with pytest.raises(LocalError) as refusal:
+        pair.a.pay(1)
+    assert refusal.value.reason is Reason.CLOSING
+
+
 def test_until_the_records_are_known_nothing_is_paid_or_delivered() -> None:
     pair, old_a, _ = busy()
     pair.a.crash(old_a)

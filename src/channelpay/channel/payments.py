@@ -37,18 +37,21 @@ _NOT_OPEN = {
     Phase.ABANDONED: (Reason.NOT_OPEN, "the channel was never opened"),
 }
 
+_CLOSING = (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING)
+
 
 # --- Paying ----------------------------------------------------------------------------------
 
 
 def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
     """Take all items into the queue, or raise LocalError and change nothing (spec C-9)."""
+    if not c.resolved or (c.phase in _CLOSING and (c.restored or c.setup.found) and not c.reestablished):
+        # First of all: what may have been paid before the store was rolled back is not told to be not paid.
+        raise LocalError(Reason.UNRESOLVED, "this node's store was rolled back; the peer is being asked for the rest")
     if c.phase != Phase.OPEN:
         raise LocalError(*_NOT_OPEN[c.phase])
     if not c.may_pay:
         raise LocalError(Reason.ONE_WAY, "this channel is one-way and this node is the payee")
-    if not c.resolved:
-        raise LocalError(Reason.UNRESOLVED, "this node's store was rolled back; the peer is being asked for the rest")
     if stale:
         raise LocalError(
             Reason.STALLED,
