@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from simulation import crashes, runner
+from simulation import agreements, crashes, runner
 from simulation.faults import PROFILES
 from simulation.tamper import KINDS
 
@@ -32,6 +32,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=None, help="stop after so long, between two seeds")
     parser.add_argument("--points", nargs="+", default=[], metavar="NAME", help="crash at these crash points only")
     parser.add_argument("--profile", nargs=1, default=[], choices=list(PROFILES), help="draw all faults from this one")
+    parser.add_argument(
+        "--fate", nargs=1, default=[], choices=sorted(set(agreements.FATES)), help="of an agreement in every seed"
+    )
     parser.add_argument("--lie", nargs=1, default=[], choices=KINDS, help="have a party lie so in every seed")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument(
@@ -57,6 +60,7 @@ def main() -> int:
     crashes.FOCUS += options.points
     crashes.PROFILE += options.profile
     crashes.LIES += options.lie
+    agreements.FATE += options.fate
     plan = runner.Plan(options.seed, options.seeds, options.payments, options.trace, options.minutes, options.first)
     return runner.run(plan, _RESULTS if options.add else None)
 
