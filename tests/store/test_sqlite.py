@@ -285,3 +285,11 @@ def test_a_store_that_is_refused_is_refused_by_name_even_if_its_disk_fails_too(p
     disk.broken = True
     with pytest.raises(StoreFailed, match="schema version 99"):
         open_database(copy, SCHEMA, vfs="failing")
+
+
+@pytest.mark.parametrize("read", ["rows", "row", "stream"])
+def test_bytes_that_damage_has_made_text_are_damage(database, path, read):
+    with pytest.raises(StoreFailed, match=f"{path} is damaged"):
+        list(getattr(database, read)("SELECT CAST(x'c8ff' AS TEXT)"))
+    with pytest.raises(StoreFailed):  # and nothing is believed after it
+        database.row("SELECT 1")

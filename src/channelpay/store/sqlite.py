@@ -42,6 +42,10 @@ _EXPLAINED: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
 )
 
 
+_READ_ERRORS: Final = (apsw.Error, UnicodeDecodeError)
+"""A flipped bit may make text of bytes, which apsw then decodes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a file must be: `application_id` marks its kind, `migrations[i]` leads from version i to i + 1.
@@ -77,7 +81,7 @@ class Database:
         self._check()
         try:
             return self._connection.execute(sql, parameters).fetchall()
-        except apsw.Error as error:
+        except _READ_ERRORS as error:
             raise self._fail(error) from error
 
     def row(self, sql: str, parameters: Parameters = ()) -> Row | None:
@@ -86,7 +90,7 @@ class Database:
         try:
             # Exhausted, so that no statement keeps a read transaction open.
             found = self._connection.execute(sql, parameters).fetchall()
-        except apsw.Error as error:
+        except _READ_ERRORS as error:
             raise self._fail(error) from error
         return found[0] if found else None
 
@@ -95,7 +99,7 @@ class Database:
         self._check()
         try:
             yield from self._connection.execute(sql, parameters)
-        except apsw.Error as error:
+        except _READ_ERRORS as error:
             raise self._fail(error) from error
 
     def run(self, sql: str, parameters: Parameters = ()) -> int:
@@ -184,7 +188,7 @@ class Database:
         if self._failed is not None:
             raise StoreFailed(self._failed)
 
-    def _fail(self, error: apsw.Error) -> StoreFailed:
+    def _fail(self, error: apsw.Error | UnicodeDecodeError) -> StoreFailed:
         failure = _failure(self.path, error)
         self._failed = str(failure)
         return failure
@@ -412,7 +416,9 @@ def damaged(path: Path, what: str) -> StoreFailed:
     return StoreFailed(f"{path} is damaged: {what}; check the disk and restore a backup (channelpay backup restore)")
 
 
-def _failure(path: Path, error: apsw.Error) -> StoreFailed:
+def _failure(path: Path, error: apsw.Error | UnicodeDecodeError) -> StoreFailed:
+    if isinstance(error, UnicodeDecodeError):
+        return damaged(path, f"a row has text that is none ({error})")
     for kind, explanation in _EXPLAINED:
         if isinstance(error, kind):
             return StoreFailed(f"{path}: {explanation} ({error})")
