@@ -10,10 +10,10 @@ from channelpay.crypto import SigningKey
 from channelpay.messages import ledger as ops
 from channelpay.messages.ledger import CoSigned
 from simulation.crashes import LIES
-from simulation.model import ChannelAccount
+from simulation.model import NO_ID, ChannelAccount, State, records_of
 from simulation.outsider import key_of, submit
 from simulation.process import NodeProcess
-from simulation.tamper import KINDS, WITHHELD, Tamper
+from simulation.tamper import KINDS, REPEATED_ID, WITHHELD, Tamper
 from simulation.tap import Channel
 from simulation.world import World
 
@@ -49,8 +49,16 @@ class Cheater:
         if channel is None or key is None:
             return ""
         kind = self.kind = self.rng.choice(LIES or KINDS)
-        self.world.network.tampers[self.process.name] = Tamper(kind, channel, side, key, self.rng)
+        tamper = self.world.network.tampers[self.process.name] = Tamper(kind, channel, side, key, self.rng)
+        if kind == REPEATED_ID and self.rng.random() < 0.7:
+            tamper.old = self._paid_long_ago(account)
         return kind
+
+    def _paid_long_ago(self, account: ChannelAccount) -> bytes:
+        """The record of one of its first payments whose id its peer must still know; empty if there is none."""
+        mine = [p for p in account.payments if p.payer == self.process.name and p.payment_id != NO_ID]
+        paid = [p for p in mine if p.state is State.PAID][:10]
+        return b"" if self.world.limits.forgets or not paid else records_of([self.rng.choice(paid)])
 
     async def close(self, account: ChannelAccount) -> None:
         """Begin a dispute with an old state or with none. The node is not asked, and never comes back."""

@@ -44,6 +44,7 @@ class Tamper:
         self._key = key
         self._rng = rng
         self._made: dict[int, bytes] = {}  # halves signed here, by number
+        self.old = b""  # the record of a payment made long ago, if one is to be repeated
         self._spared = rng.randrange(2) if kind == BAD_SIGNATURE else 0  # payments that are sent as they are
 
     def __call__(self, data: bytes) -> tuple[bytes, bytes]:
@@ -91,15 +92,16 @@ class Tamper:
         return frame
 
     def _repeat_id(self, frame: bytes, kind: int, fields: list[Any]) -> bytes:
-        """A PAY, and its first payment once more; of its node, which knows nothing of this, no more is sent."""
+        """A PAY, and an old payment or its own once more; of its node, which does not know of it, no more is sent."""
         if self.done or kind != _PAY:
             return b"" if self.done else frame
         _, first_n, records, memos, ack_n, _ = fields
-        if records[8:24] == bytes(16):
+        again = self.old or records[:24]
+        if again[8:] == bytes(16):
             return frame
         self.done = True
         pay = self._signed_pay(first_n, records, ack_n, memos)
-        return pay + self._signed_pay(first_n + len(records) // 24, records[:24], ack_n)
+        return pay + self._signed_pay(first_n + len(records) // 24, again, ack_n)
 
     def _pay(self, fields: list[Any]) -> bytes:
         _, first_n, records, _, ack_n, signature = fields

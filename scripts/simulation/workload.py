@@ -196,7 +196,7 @@ class Owner:
                 api.pay_many(PayMany(*message), self._many(life, payments))
             except LocalError as error:
                 for payment in payments:
-                    self._refused(payment, error)
+                    self._refused(payment, error, together=True)
         taken.append(None)
 
     def _each(
@@ -220,7 +220,7 @@ class Owner:
                 return
             if isinstance(answer, LocalError):
                 for payment in payments:
-                    self._refused(payment, answer, taken=True)
+                    self._refused(payment, answer, taken=True, together=True)
                 return
             n = answer.first_n
             for payment in payments:
@@ -248,9 +248,12 @@ class Owner:
         payment.state, payment.denied = State.PAID, False
         payment.n = payment.n or n
 
-    def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False) -> None:
+    def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False, together: bool = False) -> None:
         self.world.log("refused", self.name, error.reason.name)
         left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
+        if together and payment.loose > 1:  # one answer for all says nothing of what was asked before for some
+            payment.loose -= 1
+            left_open = True
         expired = error.reason is Reason.ID_EXPIRED and self.may_be_forgotten(payment)
         if expired and payment.asked > 1:  # this asking paid nothing, and of those before it nothing is said
             payment.loose = max(0, payment.loose - 1)
