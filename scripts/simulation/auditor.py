@@ -78,6 +78,8 @@ class _Audit:
             damaged = any(p.disk.damaged for p in self.world.processes)
             self.find("unresolved", f"a file cannot be read: {error}", LATENT_DAMAGE if damaged else None)
             return self.verdict
+        if self._is_damaged():
+            return self.verdict
         self._conservation(on_ledger)
         for channel in self.account.channels.values():
             self._channel(channel, on_ledger.channels.get(channel.channel_id), stores)
@@ -309,6 +311,15 @@ class _Audit:
             if failed and channel_id not in on_ledger.disputed:
                 what = f"{channel_id.hex()[:8]}: {failed} payments were taken and then refused, without a dispute"
                 self.find("unresolved", what, excuse_for(self.world, *channel.sides))
+
+    def _is_damaged(self) -> bool:
+        """Whether the production code refuses a file when it reads it wholly: what is in it says nothing then."""
+        for process in self.world.processes:
+            path = process.disk.directory / ("ledger.db" if process is self.world.ledger else "node.db")
+            if process.disk.damaged and (why := books.refused(path)):
+                self.find("unresolved", f"{process.name}: {why}", LATENT_DAMAGE)
+                return True
+        return False
 
     def _conservation(self, on_ledger: Books) -> None:
         held = sum(on_ledger.balances.values()) + sum(row.pot for row in on_ledger.channels.values())

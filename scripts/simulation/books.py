@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import msgpack
+
+from channelpay.errors import StoreFailed
+from channelpay.store.ledger_check import check_whole
+from channelpay.store.scrub import check_every_row
+from channelpay.store.sqlite import open_reader
 
 _RECORD: Final = struct.Struct(">Q16s")
 SETTLED: Final = 2
@@ -164,3 +170,15 @@ def books(path: Path) -> Books:
     wrong = sum(1 for account in {*sums, *balances} if sums.get(account, 0) != balances.get(account, 0))
     disputed = frozenset(row[0] for row in _rows(path, "SELECT owner FROM line WHERE kind IN ('close', 'settle')"))
     return Books(issued, balances, channels(path), sum(1 for total in entries.values() if total), wrong, disputed)
+
+
+def refused(path: Path) -> str:
+    """Why the production code refuses a file that it reads from beginning to end; empty if it does not."""
+    check = check_whole if path.name == "ledger.db" else check_every_row
+    try:
+        with closing(open_reader(path)) as database:
+            database.check_structure()
+            check(database)
+    except StoreFailed as failure:
+        return str(failure)
+    return ""

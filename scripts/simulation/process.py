@@ -14,6 +14,7 @@ import trio
 from channelpay.daemon import accepting, embedded
 from channelpay.daemon.api import Api
 from channelpay.daemon.ledger_server import serve_ledger
+from channelpay.daemon.link import leaves
 from channelpay.daemon.outside import OUTSIDE, Outside
 from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import StoreFailed
@@ -285,17 +286,20 @@ class _Deaf(trio.abc.Listener[Any]):
 
 
 def cause_of(error: BaseException) -> str:
-    """The first failure in a group, as text."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    """The first failure in a group, as text that is the same in every life."""
+    failure = _failure(error)
+    return type(failure).__name__ if isinstance(failure, trio.Cancelled) else f"{type(failure).__name__}: {failure}"
+
+
+def _failure(error: BaseException) -> BaseException:
+    """The first one in a group of groups; others were cancelled for it."""
+    found = list(leaves(error))
+    return next((leaf for leaf in found if not isinstance(leaf, trio.Cancelled)), found[0])
 
 
 def is_excused(process: Process, error: BaseException) -> bool:
     """Whether a daemon ended as it must: its disk has failed."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return isinstance(error, StoreFailed) and process.disk.has_failed
+    return isinstance(_failure(error), StoreFailed) and process.disk.has_failed
 
 
 def watch_commits() -> None:

@@ -32,6 +32,7 @@ class Money:
     withdrawn: tuple[int, int]
     settled: tuple[int, int] = (0, 0)  # payments of each party that it has paid out for good
     over: bool = False
+    stale: bool = False  # the books are damaged: this is what they showed before
 
 
 @dataclass(slots=True)
@@ -177,6 +178,8 @@ class Tap:
         if money is None:
             self._find("phantom", "a payment on a channel that is not on the ledger", c.names[side])
             return
+        if money.stale:
+            return
         received = c.total(1 - side, ack_n) if ack_n in c.halves[1 - side] else 0
         asked, expiry = c.asked[side]
         held = asked if self._time() <= expiry else 0
@@ -249,7 +252,7 @@ class Tap:
         c.consents.setdefault((asker, total, expiry), {})[side] = signature
         money = self._money(c.channel_id)
         paid, received = c.total(asker, c.claimed[side]), c.total(side, c.newest[side])
-        if money is not None and money.deposits[asker] - total - paid + received < 0:
+        if money is not None and not money.stale and money.deposits[asker] - total - paid + received < 0:
             self._find("below_entitlement", f"a withdrawal to {total} was granted that nothing covers", c.names[side])
 
     def _withdraw_no(self, c: Channel, side: int, total: int, *_: int) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -131,9 +131,11 @@ class World:
 
     def node_started(self, process: NodeProcess, api: Api) -> None:
         """A node is up and has spoken to nobody yet: all that it ever signed must be on its disk."""
-        if process.name not in self.rolled_back:
-            with suppress(apsw.Error):
-                self.tap.restarted(process.name, books.newest(process.disk.directory / "node.db"))
+        path = process.disk.directory / "node.db"
+        if process.name in self.rolled_back or (process.disk.damaged and books.refused(path)):
+            return
+        with suppress(apsw.Error):
+            self.tap.restarted(process.name, books.newest(path))
 
     def committed(self, process: Process) -> None:
         """A commit is on disk."""
@@ -143,13 +145,15 @@ class World:
     def money(self, channel_id: bytes) -> Money | None:
         """What the ledger shows of a channel at this moment."""
         if self._money is None:
-            with suppress(apsw.Error):  # damaged, and the ledger has not found out yet
+            try:
                 rows = books.channels(self.ledger.disk.directory / "ledger.db")
-                self._known_money = {
+            except apsw.Error:  # damaged, and the ledger has not found out yet
+                self._money = {key: replace(money, stale=True) for key, money in self._known_money.items()}
+            else:
+                self._money = self._known_money = {
                     key: Money(row.deposits, row.withdrawn, row.settled, row.status == books.SETTLED)
                     for key, row in rows.items()
                 }
-            self._money = self._known_money
         return self._money.get(channel_id)
 
     def is_settled(self, channel_id: bytes) -> bool:
