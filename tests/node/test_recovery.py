@@ -68,6 +68,9 @@ def test_a_channel_is_found_heard_of_and_closed_to_the_unit(pair, who, ledger_fi
         world.settle()
         assert (lost.channel().phase, lost.channel().setup.peer_id) == (Phase.FUNDED, UNKNOWN_PEER)
         assert any("found on the ledger" in text for text in lost.warnings())
+        with pytest.raises(LocalError) as refusal:  # it may be an id that was paid before
+            lost.pay(1)
+        assert refusal.value.reason is Reason.UNRESOLVED
         world.connect(other, lost)
     else:
         lost.start()

@@ -45,8 +45,10 @@ _CLOSING = (Phase.SHUTDOWN, Phase.FINAL, Phase.CLOSING)
 
 def enqueue(c: Channel, items: list[Queued], stale: bool) -> None:
     """Take all items into the queue, or raise LocalError and change nothing (spec C-9)."""
-    if not c.resolved or (c.phase in _CLOSING and (c.restored or c.setup.found) and not c.reestablished):
-        # First of all: what may have been paid before the store was rolled back is not told to be not paid.
+    # First of all: what may have been paid before the store was rolled back is not told to be not paid.
+    if c.setup.found:
+        raise LocalError(Reason.UNRESOLVED, "this channel was found on the ledger: what was paid before is not known")
+    if not c.resolved or (c.phase in _CLOSING and c.restored and not c.reestablished):
         raise LocalError(Reason.UNRESOLVED, "this node's store was rolled back; the peer is being asked for the rest")
     if c.phase != Phase.OPEN:
         raise LocalError(*_NOT_OPEN[c.phase])
