@@ -152,10 +152,6 @@ class Reader:
             if payment.open or self._owner.rng.random() < 0.05:
                 await self._answer(channel, payment)
 
-    def _left_behind(self, channel: ChannelAccount) -> bool:
-        """Whether the ledger may have paid what an old copy lacks before the peer could tell of it."""
-        return self._owner.name in self._world.rolled_back and self._world.is_settled(channel.channel_id)
-
     async def _answer(self, channel: ChannelAccount, payment: Payment) -> None:
         view = None
         for _ in range(LOOKS):
@@ -164,7 +160,8 @@ class Reader:
             self._world.account.find("unresolved", "nobody tells what became of a payment", self._owner.name)
             return
         paid = view.status == control.PAYMENT_PAID
-        forgotten = self._owner.may_be_forgotten(payment) or self._left_behind(channel)
+        # Of a channel that closes before its records came back, an old copy lacks payments for good.
+        forgotten = self._owner.may_be_forgotten(payment) or self._owner.name in self._world.rolled_back
         if paid and view.amount != payment.amount:
             self._find(f"paid {view.amount} where {payment.amount} was asked")
         if payment.open and paid:
