@@ -206,6 +206,8 @@ class Tap:
 
     def _reestablish(self, c: Channel, side: int, mine: list[Any], *_: Any) -> None:
         c.shown[side] = max(c.shown[side], int(_HALF.unpack(mine[1 - side])[0]))
+        for payer in (0, 1):
+            c.recalled.pop((side, payer), None)  # what it asks for now follows what it has, which may be an old copy
 
     def _records(self, c: Channel, side: int, payer: int, batches: list[list[Any]]) -> None:
         if batches:
