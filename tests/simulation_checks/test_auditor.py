@@ -66,7 +66,7 @@ class Small:
     @property
     def tap(self) -> SimpleNamespace:
         """A payee that has shown `shown` payments of node0."""
-        channel = SimpleNamespace(names=("node0", "node1"))
+        channel = SimpleNamespace(names=("node0", "node1"), newest=[0, 0], total=lambda payer, n: 0)
         return SimpleNamespace(channels={ID: channel}, acknowledged=lambda channel_id, payer: self.shown)
 
     def is_settled(self, channel_id: bytes) -> bool:
