@@ -59,13 +59,20 @@ class Payer:
             await self.settle(channel_id, orders, fresh=True)
 
     async def settle(self, channel_id: bytes, orders: Orders, fresh: bool = False) -> None:
-        """Ask for the payments until each is answered for good; `fresh`: nobody has asked for them before."""
+        """Ask for the payments until each is answered for good; `fresh`: nobody has asked for them before.
+
+        One answer for several may be that some may be paid: asked for one by one, each has an answer of its own.
+        """
         while True:
             try:
                 await self._pay(channel_id, orders)
                 return
             except (NotReachable, PaymentUnknown):
-                pass  # the daemon is being started again; the ids make sure that each is paid once
+                # The daemon is being started again; the ids make sure that each is paid once.
+                if not fresh and len(orders) > 1:
+                    for order in orders:
+                        await self.settle(channel_id, [order])
+                    return
             except Refused as refused:
                 if refused.reason not in AGAIN:
                     if fresh and len(orders) == 1:

@@ -23,7 +23,7 @@ _ACTS: Final = (
     "topup", "topup", "withdraw", "withdraw", "claim", "claim", "look", "ask", "other amount", "history",
     "top-up too large",
 )  # fmt: skip
-_LEFT_OPEN: Final = (Reason.TIMED_OUT, Reason.UNRESOLVED)
+_LEFT_OPEN: Final = (Reason.TIMED_OUT, Reason.UNKNOWN_OUTCOME, Reason.UNRESOLVED)
 """Reasons that say nothing about whether a payment was made."""
 
 ANSWER_S: Final = 20.0
@@ -250,7 +250,7 @@ class Owner:
 
     def _refused(self, payment: Payment, error: LocalError, *, taken: bool = False, together: bool = False) -> None:
         self.world.log("refused", self.name, error.reason.name)
-        left_open = error.reason in _LEFT_OPEN or "had been sent before" in str(error)
+        left_open = error.reason in _LEFT_OPEN
         if together and payment.loose > 1:  # one answer for all says nothing of what was asked before for some
             payment.loose -= 1
             left_open = True

@@ -119,6 +119,7 @@ class Reason(StrEnum):
     LEDGER_UNREACHABLE = "ledger-unreachable"
     WITHDRAWAL_OPEN = "withdrawal-open"
     TIMED_OUT = "timed-out"
+    UNKNOWN_OUTCOME = "unknown-outcome"
     STOPPING = "node-stopping"
     UNKNOWN_PAYMENT = "unknown-payment"
     PRUNED = "records-pruned"

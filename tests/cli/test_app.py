@@ -60,6 +60,7 @@ def test_reasons_that_are_no_plain_refusals() -> None:
         Reason.PEER_REFUSED: Exit.PEER,
         Reason.PEER_UNREACHABLE: Exit.PEER,
         Reason.TIMED_OUT: Exit.UNKNOWN,
+        Reason.UNKNOWN_OUTCOME: Exit.UNKNOWN,
     }
 
 

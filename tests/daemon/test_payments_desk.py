@@ -294,8 +294,76 @@ async def test_a_call_of_which_a_part_was_sent_says_so(tmp_path, autojump_clock)
             nursery.start_soon(pay)
             await a.until(lambda: a.channel().unacked)
             await a.api.call(control.CloseChannel(a.channel().channel_id, 1, 0))
-        assert failures[0].reason is Reason.CLOSING
-        assert "the first 2 of these payments had been sent" in str(failures[0])
+        assert failures[0].reason is Reason.UNKNOWN_OUTCOME
+        assert "the first 2 of the new payments had been sent" in str(failures[0])
+
+
+async def test_a_call_that_a_close_cuts_off_says_that_it_does_not_speak_of_repeated_payments(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        channel_id = a.channel().channel_id
+        await a.pay(1, new_id(1))
+        b.links[0].hold(True)
+        failures = []
+
+        async def told(message: control.PayMany) -> None:
+            failures.append(await refused(a.pay_many(message)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told, many(channel_id, (2, new_id(2)), (3, new_id(3))))
+            await a.until(lambda: a.channel().unacked)
+            a.links[0].end()
+            await a.until(lambda: not a.channel().connected)
+            nursery.start_soon(told, many(channel_id, (1, new_id(1)), (2, new_id(2)), (4, new_id(4))))
+            nursery.start_soon(told, many(channel_id, (5, new_id(5)), (6, new_id(6))))
+            await a.until(lambda: a.channel().queued_count == 3)
+            await a.api.call(control.CloseChannel(channel_id, 1, 0))
+            await a.until(lambda: len(failures) == 2)
+            nursery.cancel_scope.cancel()  # the payments that were sent wait for the settlement
+        reasons = {error.reason: str(error) for error in failures}
+        assert reasons.keys() == {Reason.UNKNOWN_OUTCOME, Reason.CLOSING}
+        assert reasons[Reason.CLOSING] == "not paid: the channel is being closed on the ledger"
+        assert "2 of these payments had been asked for before and may be paid" in reasons[Reason.UNKNOWN_OUTCOME]
+        assert "ask for each by its id" in reasons[Reason.UNKNOWN_OUTCOME]
+
+
+async def test_a_refused_call_says_that_it_does_not_speak_of_repeated_payments(tmp_path, autojump_clock):
+    async with rigs(tmp_path) as (a, b):
+        channel = await open_channel(a, b, deposit=20)
+        await a.pay(15, new_id(1))
+        error = await refused(a.pay_many(many(channel.channel_id, (15, new_id(1)), (10, new_id(2)))))
+        assert error.reason is Reason.UNKNOWN_OUTCOME
+        assert "left in the channel" in str(error)
+        assert "1 of these payments had been asked for before and may be paid" in str(error)
+        error = await refused(a.pay_many(many(channel.channel_id, (10, new_id(2)))))
+        assert error.reason is Reason.INSUFFICIENT_BALANCE
+        assert b.received() == [15]
+
+
+async def test_of_several_repeated_payments_one_that_the_settlement_missed_does_not_speak_for_all(
+    tmp_path, autojump_clock
+):
+    async with rigs(tmp_path) as (a, b):
+        await open_channel(a, b)
+        channel_id = a.channel().channel_id
+        await a.pay(1, new_id(1))
+        b.links[0].hold(True)
+        with trio.move_on_after(1):
+            await a.pay(2, new_id(2))
+        waiting = []
+
+        async def pay() -> None:
+            waiting.append(await refused(a.pay_many(many(channel_id, (1, new_id(1)), (2, new_id(2))))))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay)
+            await trio.sleep(1)
+            a.links[0].end()
+            await a.api.call(control.CloseChannel(channel_id, 1, 1))
+        waiting.append(await refused(a.pay_many(many(channel_id, (1, new_id(1)), (2, new_id(2))))))
+        waiting.append(await refused(a.pay_many(many(channel_id, (2, new_id(2)), (1, new_id(1))))))
+        assert [error.reason for error in waiting] == [Reason.UNKNOWN_OUTCOME] * 3
+        assert all("the channel settled without this payment" in str(error) for error in waiting)
 
 
 async def test_a_node_that_stops_tells_everybody(tmp_path, autojump_clock):

@@ -12,7 +12,7 @@ from channelpay.errors import AmountError, LocalError, Reason
 from channelpay.messages import control
 from channelpay.services.backend import InProcess
 from channelpay.services.client import Client
-from channelpay.services.exceptions import NotReachable, PartlyPaid
+from channelpay.services.exceptions import NotReachable, PartlyPaid, PaymentUnknown
 from channelpay.services.ids import new_payment_id
 from channelpay.services.values import (
     Balance,
@@ -119,6 +119,23 @@ async def test_pay_many_beyond_the_balance_tells_what_was_paid(client, node):
     assert caught.value.paid == (range(0, 4096),)
     assert caught.value.cause.reason is Reason.INSUFFICIENT_BALANCE
     assert len(node.made) == 4096
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMED_OUT, Reason.UNKNOWN_OUTCOME])
+async def test_a_payment_of_which_the_node_cannot_tell_is_unknown_and_not_refused(reason):
+    class Stopping(FakeNode):
+        def pay_each(self, message, done):
+            done(control.Refusal(message.call_id, LocalError(reason, "the node stopped before")))
+
+        def pay_many(self, message, done):
+            done(LocalError(reason, "the first 2 had been sent before"))
+
+    client, payment_id = Client(InProcess(Stopping())), new_payment_id()
+    with pytest.raises(PaymentUnknown, match="the node stopped before") as caught:
+        await client.pay(CHANNEL, 5, payment_id=payment_id)
+    assert (caught.value.channel_id, caught.value.payment_id) == (CHANNEL, payment_id)
+    with pytest.raises(PaymentUnknown, match="the first 2 had been sent before"):
+        await client.pay_many(CHANNEL, [5, 6, 7])
 
 
 async def test_the_status_of_a_payment(client):

@@ -126,6 +126,26 @@ async def test_a_refusal_carries_its_reason_and_harms_no_other_call(link, node):
     assert await link.pay(CHANNEL, 5, NO_ID, b"") == (1, 0)
 
 
+@pytest.mark.parametrize("reason", [Reason.TIMED_OUT, Reason.UNKNOWN_OUTCOME])
+async def test_a_payment_of_which_the_node_cannot_tell_is_unknown_and_not_refused(scripted, nursery, reason):
+    link, theirs = scripted
+    payment_id, found = new_payment_id(), []
+
+    async def pay():
+        with pytest.raises(PaymentUnknown, match="it may be paid") as caught:
+            await link.pay(CHANNEL, 5, payment_id, b"")
+        found.append(caught.value)
+        found.extend(await link.pay_chunks(CHANNEL, [part.chunk for part in chunked([5])]))
+
+    nursery.start_soon(pay)
+    for call_id in (1, 2):
+        await trio.testing.wait_all_tasks_blocked()
+        await theirs.send_all(Failed(call_id, reason.value, "it may be paid").to_frame())
+    await trio.testing.wait_all_tasks_blocked()
+    assert [type(error) for error in found] == [PaymentUnknown, PaymentUnknown]
+    assert [error.payment_id for error in found] == [payment_id, None]
+
+
 async def test_a_payment_in_a_cancelled_scope_is_not_sent(link, node):
     with trio.CancelScope() as scope:
         scope.cancel()

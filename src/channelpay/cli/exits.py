@@ -71,6 +71,7 @@ _OF_REASON: Final = {
     Reason.LEDGER_UNREACHABLE: Exit.NOT_REACHABLE,
     Reason.STOPPING: Exit.NOT_REACHABLE,
     Reason.TIMED_OUT: Exit.UNKNOWN,
+    Reason.UNKNOWN_OUTCOME: Exit.UNKNOWN,
 }
 """All other reasons are refusals (4)."""
 

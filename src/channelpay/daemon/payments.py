@@ -219,20 +219,22 @@ class PaymentDesk:
         """Queue payments in a row, all or none; raises LocalError if they are refused at once.
 
         Payments whose ids have been paid before are left out and not paid again: `repeated` is 1 and
-        `count` is what was paid now. The answer comes when the old ones are paid too.
+        `count` is what was paid now. The answer comes when the old ones are paid too, or one of them is not.
         """
         channel = self._node.channel(message.channel_id)
         batch, memos = _sound(message)
         records, memos, old = self._new_ones(channel, batch, memos)
         items = split_payments(channel, records, memos) if records else []
-        if items:
-            _learn_ids(items)
-            self._queue(channel, items)
         answers = _Answers(message.call_id, items, len(old), done)
-        if items:
-            items[-1].waiters.append(answers.new)
-        for payment_id, amount in old:
-            self._known(channel, payment_id, amount, message.call_id, answers.old)
+        try:
+            if items:
+                _learn_ids(items)
+                self._queue(channel, items)
+                items[-1].waiters.append(answers.new)
+            for payment_id, amount in old:
+                self._known(channel, payment_id, amount, message.call_id, answers.old)
+        except LocalError as error:
+            raise answers.for_all(error) from None
 
     def _new_ones(self, channel: Channel, batch: Batch, memos: Memos) -> tuple[bytes, Memos, list[tuple[bytes, int]]]:
         """(records, memos, (id, units) of those left out): without the payments whose ids were used before."""
@@ -328,28 +330,34 @@ class _Answers:
     def __init__(self, call_id: int, items: list[Queued], old: int, done: Done) -> None:
         self._call_id = call_id
         self._items = items
-        self._repeated = int(old > 0)
+        self._old = old
         self._missing = old + (1 if items else 0)
         self._done: Done | None = done
 
     def new(self, _: Queued, error: LocalError | None) -> None:
         """The last of the new payments is paid, and with it all before it; or it is not."""
-        sent = sum(item.count for item in self._items if item.first_n)
-        if error is not None and sent:
-            error = LocalError(error.reason, f"{error}; the first {sent} of these payments had been sent before")
         self._part(error)
 
     def old(self, answer: Paid | LocalError) -> None:
         """A payment that had been made before is paid; or it is not."""
         self._part(answer if isinstance(answer, LocalError) else None)
 
+    def for_all(self, error: LocalError) -> LocalError:
+        """What to answer for the whole call when some of it met `error`: others of it may be paid."""
+        sent = sum(item.count for item in self._items if item.first_n)
+        if not sent and (not self._old or (self._old == 1 and not self._items)):
+            return error
+        text = f"{error}; the first {sent} of the new payments had been sent" if sent else str(error)
+        if self._old:
+            text += f"; {self._old} of these payments had been asked for before and may be paid"
+        return LocalError(Reason.UNKNOWN_OUTCOME, f"{text}: ask for each by its id, or pay each again with its id")
+
     def _part(self, error: LocalError | None) -> None:
         self._missing -= 1
         if self._done is not None and (error is not None or not self._missing):
             done, self._done = self._done, None
-            first_n = self._items[0].first_n if self._items else 0
-            count = sum(item.count for item in self._items)
-            done(error or Paid(self._call_id, first_n, count, self._repeated))
+            first_n, count = (self._items[0].first_n if self._items else 0), sum(item.count for item in self._items)
+            done(self.for_all(error) if error else Paid(self._call_id, first_n, count, int(self._old > 0)))
 
 
 def _repeated(call_id: int, n: int, done: Done, absolute: bool = False) -> Waiter:

@@ -8,12 +8,13 @@ from typing import Final, NamedTuple, Protocol
 
 import trio
 
-from channelpay.errors import LocalError
+from channelpay.errors import LocalError, Reason
 from channelpay.messages.control import Method, Paid, PayEach, PayMany, Refusal
 from channelpay.messages.schema import Record
 from channelpay.services.exceptions import NotReachable, PaymentUnknown
 from channelpay.services.gathering import Gathering, Waiting
 from channelpay.services.replies import Reply, in_order
+from channelpay.services.values import id_or_none
 
 MAX_CHUNKS_IN_FLIGHT: Final = 8
 """PayMany without an answer: about a megabyte of records, enough to keep a node busy while it commits."""
@@ -28,6 +29,13 @@ class Chunk(NamedTuple):
 
 ChunkAnswer = Paid | LocalError | NotReachable | PaymentUnknown
 """What came of one chunk; NotReachable: it was never sent."""
+
+
+def failed_payment(error: LocalError, channel_id: bytes, payment_id: bytes | None) -> LocalError | PaymentUnknown:
+    """What to raise for a payment that was answered by `error`, which may be that nobody knows (spec N-7)."""
+    if error.reason in (Reason.TIMED_OUT, Reason.UNKNOWN_OUTCOME):
+        return PaymentUnknown(str(error), channel_id, payment_id)
+    return error
 
 
 class Backend(Protocol):
@@ -84,7 +92,7 @@ class InProcess:
         if type(answer) is tuple:
             return answer
         assert isinstance(answer, LocalError)
-        raise answer
+        raise failed_payment(answer, channel_id, id_or_none(payment_id))
 
     def _hand_over(self) -> None:
         for run in self._payments.take():
@@ -112,4 +120,4 @@ class InProcess:
         answers: list[Paid | LocalError] = await in_order(
             chunks, self._chunk_room, start, lambda answer: type(answer) is Paid
         )
-        return list(answers)
+        return [a if isinstance(a, Paid) else failed_payment(a, channel_id, None) for a in answers]

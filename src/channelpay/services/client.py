@@ -84,7 +84,7 @@ class Client:
         An order is an amount, or (amount, payment_id or None, memo). Up to 4,096 of them travel
         together and are queued all or none; more are sent as several such chunks. Raises what `pay`
         does, and PartlyPaid if some chunks were paid and another one was not. After PaymentUnknown
-        the same orders with the same ids can be paid again.
+        the same orders with the same ids can be paid again; `pay`, one by one, tells of each.
         """
         channel_id = await self._channel_id(channel)
         orders = payments if isinstance(payments, Sequence) else list(payments)

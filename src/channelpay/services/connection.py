@@ -17,7 +17,7 @@ from channelpay.framing import FrameBuffer
 from channelpay.limits import MAX_CONTROL_FRAME
 from channelpay.messages.control import Call, Cancel, Failed, Method, Paid, PayMany, Result, decode
 from channelpay.messages.schema import Record
-from channelpay.services.backend import MAX_CHUNKS_IN_FLIGHT, Chunk, ChunkAnswer
+from channelpay.services.backend import MAX_CHUNKS_IN_FLIGHT, Chunk, ChunkAnswer, failed_payment
 from channelpay.services.exceptions import NotReachable, PaymentUnknown
 from channelpay.services.gathering import MAX_IN_FLIGHT, Gathering, Waiting
 from channelpay.services.replies import Reply, in_order
@@ -70,7 +70,9 @@ class Connection:
             return answer
         if isinstance(answer, str):
             raise _unknown(answer, channel_id, id_or_none(payment_id))
-        assert isinstance(answer, LocalError | NotReachable)
+        if isinstance(answer, LocalError):
+            raise failed_payment(answer, channel_id, id_or_none(payment_id))
+        assert isinstance(answer, NotReachable)
         raise answer
 
     def _take_payments(self) -> bytes:
@@ -178,8 +180,10 @@ class Connection:
 
 
 def _of_chunk(answer: Answer, channel_id: bytes) -> ChunkAnswer:
-    if isinstance(answer, Paid | LocalError):
+    if isinstance(answer, Paid):
         return answer
+    if isinstance(answer, LocalError):
+        return failed_payment(answer, channel_id, None)
     return _unknown(str(answer), channel_id, None)
 
 

@@ -1,11 +1,14 @@
 """Everything that the client raises, in one place. Spec N-9 to N-14.
 
 ============================ ===========================================================
-`Refused`                    The node said no; `.reason` (a `Reason`) says why. Nothing was paid.
+`Refused`                    The node said no; `.reason` (a `Reason`) says why. Nothing was paid: with
+                             UNRESOLVED, ID_EXPIRED and ID_REUSED that is said of this call alone, and
+                             an earlier one may have paid with the same id.
 `NotReachable`               No node answers at this socket, or it went away during a call. A `pay`
                              that raises it was never sent: nothing was paid.
-`PaymentUnknown`             The node went away after a payment was handed to it. It may be paid or
-                             not: ask `payment(id)`, or pay again with the same id.
+`PaymentUnknown`             The node went away after a payment was handed to it, or can only tell that
+                             some payments of a `pay_many` were not made. Any may be paid or not: ask
+                             `payment(id)`, or pay each again by itself with the same id.
 `PartlyPaid`                 Of a long `pay_many` some payments were made, the others were not.
 `AmountError`                A text or number that is no amount of the asset.
 `AddressError`               A text that is no `cp1...@host:port`.
@@ -54,7 +57,7 @@ class NotReachable(ChannelpayError):
 
 
 class PaymentUnknown(ChannelpayError):
-    """The node went away before it answered: the payment may have been made or not.
+    """The node could not tell, or went away before it answered: the payment may have been made or not.
 
     `payment_id` is the id given to `pay`, or None. With an id, `payment(id)` tells, and paying again
     with the same id pays once at most. Without one, only the channel's counters can tell.
