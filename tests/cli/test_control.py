@@ -137,6 +137,7 @@ def test_every_refusal_has_its_exit_code(short_path: Path, reason: Reason) -> No
         "refused-by-peer": 5,
         "peer-unreachable": 5,
         "timed-out": 6,
+        "unknown-outcome": 6,
     }
     assert (caught.value.code, caught.value.reason) == (expected.get(reason, 4), reason)
 
