@@ -42,6 +42,8 @@ _FLOODS: Final = "a peer that asks or leaves unread more than anybody does here;
 NOT_REACHED: Final = {
     "api.Api._balance/2": "an asset that was made since the ledger was last asked: there is one from the beginning",
     "accepting._Server.accepted/1": "a connection refused at the doorstep: nobody floods here; scripts/hostile does",
+    "ledger_stream.LedgerStream._take/1": "an answer about a channel that the store does not know: a node asks about "
+    "those that it knows, and the others come as events",
     "ledger_server._Client.wait_for_room/1": _FLOODS,
     "ledger_server._Client.wait_for_room/2": _FLOODS,
     "ledger_server.LedgerServer._take/1": _FLOODS,
@@ -192,11 +194,19 @@ CALLED: Final = {
 UNREAD: Final = ("link.Link._wait_sent/", "link.Link._say_end/1")
 """Points that a process passes when it is stopped while somebody does not read what it has sent."""
 
-UPON_CONNECTING: Final = ("link.Link.receive/1", "link.Link.hand_on/1")
-"""Points that it passes when something follows right behind a handshake."""
+UPON_CONNECTING: Final = (
+    "link.Link.receive/1", "link.Link.hand_on/1", "ledger_stream.LedgerStream._converse/",
+    "ledger_stream.LedgerStream.run/3", "peers.Peers._keep_up_one/2",
+)  # fmt: skip
+"""Points that it passes when a connection has ended, or something follows right behind a handshake."""
 
 WHILE_IT_STARTS: Final = ("payments.PaymentDesk.wait_room/",)
 """Points that it passes when it is asked to pay before it has read its ledger."""
+
+WHILE_IT_SEARCHES: Final = (
+    "ledger_stream.LedgerStream._prepare/", "ledger_stream.LedgerStream._take/", "ledger_stream.LedgerStream._listen/2",
+)  # fmt: skip
+"""Points that it passes when the ledger shows it a channel that its store does not know."""
 
 FOCUS: list[str] = []
 """Crash points that all crashes of this run are at, if there are any: for those that others seldom reach."""

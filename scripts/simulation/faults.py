@@ -18,6 +18,7 @@ from simulation.crashes import (
     PROFILE,
     UNREAD,
     UPON_CONNECTING,
+    WHILE_IT_SEARCHES,
     WHILE_IT_STARTS,
     Armed,
     moments,
@@ -25,6 +26,7 @@ from simulation.crashes import (
 )
 from simulation.damage import Damage
 from simulation.disk import Content, Loss
+from simulation.guarantees import LOST
 from simulation.process import Life, NodeProcess, Process
 from simulation.scenes import Scenes
 from simulation.workload import Owner
@@ -49,7 +51,7 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "ledger": ("ledger killed", "ledger unreachable", "ledger power cut", "ledger disk full", "ledger sync error",
                "ledger bit flipped", "ledger stopped in order", "ledger answer lost", "crash point"),
     "damage": ("bit flipped", "bit flipped", "bit flipped", "ledger bit flipped", "cut"),
-    "old copy": ("old copy, told", "old copy, not told", "cut", "crash point"),
+    "old copy": ("old copy, told", "old copy, not told", "store lost", "cut", "crash point"),
 }  # fmt: skip
 PROFILES["everything"] = tuple(kind for name in ("network", "crashes", "disk", "ledger") for kind in PROFILES[name])
 """Which faults one seed draws from."""
@@ -78,7 +80,7 @@ class Nemesis:
             "stale connection": self._stale, "unreachable": self._unreachable, "crash point": self._crash_point,
             "killed": self._killed, "power cut": self._power, "disk full": self._full, "sync error": self._sync_error,
             "bit flipped": self._flip, "old copy, told": partial(self._scenes.old_copy, "told"),
-            "old copy, not told": partial(self._scenes.old_copy, "not told"),
+            "old copy, not told": partial(self._scenes.old_copy, "not told"), "store lost": self._scenes.store_lost,
             "ledger killed": self._ledger_killed, "ledger power cut": self._ledger_power,
             "ledger unreachable": self._ledger_unreachable, "ledger disk full": self._ledger_full,
             "ledger sync error": self._ledger_sync_error, "stopped in order": self._stopped,
@@ -114,10 +116,10 @@ class Nemesis:
         if what == "flip":
             if self.damage.flip(process):
                 self.note("bit flipped" if isinstance(process, NodeProcess) else "ledger bit flipped")
-        elif what and process.name in self._scenes.copies:
-            process.disk.put(self._scenes.copies[process.name])
+        elif what == LOST or (what and process.name in self._scenes.copies):
+            process.disk.put({} if what == LOST else self._scenes.copies[process.name])
             process.restored = what == "told"
-            self.note(f"old copy, {'told' if what == 'told' else 'not told'}")
+            self.note("store lost" if what == LOST else f"old copy, {'told' if what == 'told' else 'not told'}")
             self.world.rolled_back.setdefault(process.name, set()).add(what)
         elif why and "simulated:" not in why and self.damage.repair(process):
             self.world.detected += 1
@@ -300,6 +302,8 @@ class Nemesis:
             await self._scenes.stopped_unread(process, armed)
         elif point.startswith(WHILE_IT_STARTS) and isinstance(process, NodeProcess):
             await self._scenes.paid_at_the_start(process, partial(self._crash_in_next_life, process, armed))
+        elif point.startswith(WHILE_IT_SEARCHES):
+            await self._scenes.store_lost(partial(self._crash_in_next_life, armed=armed))
         elif point.startswith(UPON_CONNECTING):
             life.armed = armed
             for stream in [s for s in self.world.network.streams if s.owner is life]:

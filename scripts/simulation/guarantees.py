@@ -12,13 +12,17 @@ KINDS: Final = (
     "delay", "cut", "cut at a byte", "half-open", "one-way silence", "slow reader", "reconnect storm",
     "stale connection", "unreachable", "crash point", "killed", "power cut", "stopped in order", "stopped unread",
     "unsynced writes lost", "torn write", "disk full", "sync error", "bit flipped",
-    "old copy, told", "old copy, not told",
+    "old copy, told", "old copy, not told", "store lost",
     "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable", "ledger answer lost",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
     "cheating close", "tampering", "forgery", "impersonation", "clock leapt", "agreement held back",
     "request repeated", "opening under way", "outage in a dispute",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
+
+
+LOST: Final = "lost"
+"""What was put in place of a store, beside an old copy, `told` or `not told`: nothing at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def excuse_for(world: World, *names: str) -> Excuse | None:
     parties = set(names) if names else set(world.rolled_back) | world.cheaters
     old, cheats = parties & set(world.rolled_back), parties & world.cheaters
     if old and world.cheaters - old:
-        told = all(world.rolled_back[name] == {"told"} for name in old)
+        told = all(world.rolled_back[name] <= {"told", LOST} for name in old)  # an empty store hears it of its ledger
         return OLD_COPY_TOLD_CHEATED if told else OLD_COPY_CHEATED
     if cheats:
         return CHEATER

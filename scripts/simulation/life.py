@@ -21,6 +21,7 @@ from simulation.cheat import Cheater
 from simulation.crashes import LIES, Watch
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
+from simulation.guarantees import LOST
 from simulation.inquiries import finds_itself_old
 from simulation.long_past import LongPast
 from simulation.model import ChannelAccount
@@ -32,7 +33,7 @@ from simulation.rest import RESTORED_WAIT_S, Rest
 from simulation.strangers import Strangers
 from simulation.tamper import BAD_SIGNATURE, WITHHELD
 from simulation.workload import Owner
-from simulation.world import World, fast_disk
+from simulation.world import World, address_of, fast_disk
 
 _ACTIVE_S: Final = 60.0
 _TAMPER_S: Final = 4.0
@@ -110,6 +111,7 @@ class _Story:
                 await self._open()
                 await self._act()
             await self.nemesis.heal()
+            await self._introduce()
             await self._leap()
             await self._resolve()
             await Rest(self.world, self.owners).run()  # nobody has cheated yet
@@ -172,6 +174,14 @@ class _Story:
                 for owner in self.owners:
                     if owner.name in channel.sides:
                         nursery.start_soon(owner.resolve, channel)
+
+    async def _introduce(self) -> None:
+        """Who has lost its store tells its node where its peers are, as the node says of channels that it has found."""
+        for owner in self.owners:
+            if LOST in self.world.rolled_back.get(owner.name, ()):
+                for other in self.owners:
+                    if other is not owner:
+                        await owner.call(control.ConnectPeer(address_of(other.process)))
 
     async def _leap(self) -> None:
         """The ledger's clock leaps, so that restored stores have waited long enough; or they go on waiting."""

@@ -10,6 +10,7 @@ import trio
 
 from simulation.crashes import Armed
 from simulation.disk import Content, Loss
+from simulation.guarantees import LOST
 from simulation.process import NodeProcess, Process
 from simulation.workload import Owner
 from simulation.world import World
@@ -70,15 +71,36 @@ class Scenes:
         if process.disk.content():
             self.copies[process.name] = process.disk.content()
 
+    def forgetful(self) -> NodeProcess:
+        """Whose store goes back: always the same node, for of two neither can show what the other forgot."""
+        goes_back = {*self.world.rolled_back, *(name for name, what in self.replace.items() if what != "flip")}
+        for names in (goes_back, self.copies):
+            for node in self.world.nodes:
+                if node.name in names:
+                    return node
+        return self._node()
+
     async def old_copy(self, what: str) -> None:
         """A node goes on from a copy of its store, while its owner pays before and after."""
-        process = next((n for n in self.world.nodes if n.name in self.copies), None) or self._node()
+        process = self.forgetful()
         if process.name not in self.copies:
             self.copy(process)
         await self.provoke(process, "pay")
         await trio.sleep(self._rng.random())
         self.replace[process.name] = what
         if process.life is not None:
+            process.life.kill(Loss.KILLED)
+        await trio.sleep(0)
+        await self.provoke(process, "pay")
+
+    async def store_lost(self, end: Callable[[NodeProcess], None] | None = None) -> None:
+        """A node ends and goes on from its seed words alone, while its owner pays before and after (spec N-26)."""
+        process = self.forgetful()
+        await self.provoke(process, "pay")
+        self.replace[process.name] = LOST
+        if end is not None:
+            end(process)
+        elif process.life is not None:
             process.life.kill(Loss.KILLED)
         await trio.sleep(0)
         await self.provoke(process, "pay")

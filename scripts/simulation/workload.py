@@ -169,7 +169,7 @@ class Owner:
 
     async def _ask(self, life: Life, channel: ChannelAccount, payments: list[Payment], together: bool) -> None:
         api = life.api
-        if life.dead or api is None:
+        if life.dead or api is None or not payments:
             return
         life.enter()
         self._calls += len(payments) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,17 @@ def test_there_are_crash_points_of_every_kind():
     assert len(names) == len(set(names)) == len(awaits()) + 2 * len(EVENTS)
     assert any(name.startswith("ledger_server.LedgerServer._commit/") for name in names)
     assert any(name.startswith("engine.Engine.run/") for name in names)
+
+
+def test_a_node_that_has_lost_its_store_crashes_while_it_looks_for_its_channels():
+    points = [f"ledger_stream.LedgerStream.{name}" for name in ("_prepare/1", "_take/2", "_listen/2")]
+    assert set(points) <= awaits().keys()
+    run = simulate("--seed", "0", "--seeds", "6", "--payments", "20", "--points", *points)
+    assert run.returncode == 0, run.stdout + run.stderr
+    hit = re.search(r"crash points hit: (\d+) of", run.stdout)
+    assert "store lost" in run.stdout
+    assert hit is not None
+    assert int(hit[1]) >= len(points)
 
 
 def test_a_long_run_that_meets_a_fault_never_has_failed():
