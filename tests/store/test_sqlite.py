@@ -136,8 +136,41 @@ def test_a_creation_that_was_cut_off_leaves_no_file_of_that_name(path, monkeypat
     assert [file.name for file in path.parent.glob(f"{path.name}*")] == [path.name, f"{path.name}.lock"]
 
 
+def test_a_copy_gives_way_to_whoever_opens_the_file(database, path, tmp_path, monkeypatch):
+    database.run_many("INSERT INTO coin VALUES (?)", [(7,)] * 5000)  # stands in the log, which the copy holds back
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from channelpay.store import sqlite\n"
+        "connect = sqlite._connect\n"
+        "def tell(*arguments): print('locked', flush=True); return connect(*arguments)\n"
+        "sqlite._connect = tell\n"
+        "schema = sqlite.Schema('till', 0x74696C6C, ('',))\n"
+        "print(sqlite.open_database(Path(sys.argv[1]), schema).row('SELECT count() FROM coin'), flush=True)\n"
+    )
+    last_opened, looked, openers = sqlite._last_opened, [], []
+
+    def look(file):
+        looked.append(file)
+        if len(looked) == 2:  # the first page has been copied
+            database.close()
+            openers.append(subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True))
+            assert openers[0].stdout.readline() == "locked\n"
+        return last_opened(file)
+
+    monkeypatch.setattr(sqlite, "_last_opened", look)
+    monkeypatch.setattr(sqlite, "_PAGES_AT_ONCE", 1)
+    reader = open_reader(path)
+    with pytest.raises(StoreFailed, match=r"opened by another process.*copy it again"):
+        reader.copy_to(tmp_path / "copy")
+    assert len(looked) == 2
+    with openers[0] as opener:
+        assert opener.communicate() == ("(5001,)\n", None)
+    assert opener.returncode == 0
+    reader.close()
+
+
 def test_a_log_that_another_program_holds_back_is_not_believed(database, path, monkeypatch):
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(sqlite, "_READERS_TIMEOUT_MS", 1)
     reader = database.reader()
     with reader.snapshot():
         with database.transaction():

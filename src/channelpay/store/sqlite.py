@@ -26,6 +26,12 @@ Parameters = Sequence[Any]
 _BUSY_TIMEOUT_MS: Final = 10_000
 """Other processes only read or check the file; none holds a lock longer than a checkpoint."""
 
+_READERS_TIMEOUT_MS: Final = 2_000
+"""How long whoever opens a store waits for those who only look into it: a copy gives way, an answer is soon read."""
+
+_PAGES_AT_ONCE: Final = 1024
+"""4 MiB: a copy gives way after each, to whoever opens the file."""
+
 _STATEMENTS: Final = 256
 """Prepared statements kept for each connection: more than any store has."""
 
@@ -149,14 +155,20 @@ class Database:
         return open_reader(self.path, vfs=self._connection.open_vfs or None)
 
     def copy_to(self, path: Path) -> None:
-        """The file as it is at one moment, whole in itself, as a new file with mode 0600; others go on writing."""
+        """The file as it is at one moment, whole in itself, as a new file with mode 0600; others go on writing.
+
+        Raises StoreFailed, also when a process opens the file for writing meanwhile: a daemon does not wait for a copy.
+        """
         if path.exists():
             raise StoreFailed(f"{path} exists already")
         _touch(path)
+        opened = _last_opened(self.path)
         try:
             with self.snapshot(), closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as copy:
                 with copy.backup("main", self._connection, "main") as backup:
-                    backup.step(-1)
+                    while not backup.step(_PAGES_AT_ONCE):
+                        if _last_opened(self.path) != opened:
+                            raise StoreFailed(f"{self.path} was opened by another process meanwhile: copy it again")
                 copy.execute("PRAGMA journal_mode = DELETE")  # no log beside it that could be left behind
         except apsw.Error as error:
             raise _failure(path, error) from error
@@ -354,9 +366,11 @@ def _write_log_anew(database: Database, version: int) -> None:
     starts on them would promise what a power cut takes away; and what the disk has of the old log would then be laid
     over the newer file, unless the first commit of a new log is there.
     """
+    database.run(f"PRAGMA busy_timeout = {_READERS_TIMEOUT_MS}")
     (busy, *_), *_ = database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     if busy:
-        raise StoreFailed(f"{database.path}: another program still reads it, such as a backup; start when that is done")
+        raise StoreFailed(f"{database.path}: another program still reads it; end that, or start again when it is done")
+    database.run(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     database.run(f"PRAGMA user_version = {version}")
 
 
@@ -405,6 +419,14 @@ def lock_store(path: Path, name: str) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
     return descriptor
+
+
+def _last_opened(path: Path) -> int:
+    """When a process last opened the store for writing, in ns: its lock is written then. 0: never, or it is a copy."""
+    try:
+        return _lock_of(path).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _lock_of(path: Path) -> Path:
