@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import durable
 from channelpay.errors import KeyRefused
 from channelpay.home.layout import MAX_SOCKET_PATH, Home, HomeError
 from channelpay.keys import Keyring, words_from_entropy
@@ -50,6 +51,31 @@ def test_create_makes_private_files_and_the_seed_gives_the_keys(home: Home) -> N
     assert home.read_words() == WORDS
     assert home.read_config() == 'kind = "node"\n'
     assert home.keyring().identity.public == Keyring(WORDS).identity.public
+
+
+def test_all_that_create_makes_is_on_disk_before_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = durable.watch(monkeypatch, tmp_path)
+    home = Home(tmp_path / "new" / "home")
+    home.create(WORDS, "text")
+    assert seen == [
+        "mkdir new",
+        "sync .: new",
+        "mkdir new/home",
+        "sync new: home",
+        "sync new/home/config.toml",
+        "sync new/home: config.toml",
+        "sync new/home/seed",
+        "sync new/home: config.toml seed",
+    ]
+    del seen[:]
+    home.replace_seed(WORDS, None)
+    assert seen == [
+        "sync new/home/seed.new",
+        "rename new/home/seed.new new/home/seed",
+        "sync new/home: config.toml seed",
+    ]
 
 
 def test_create_does_not_depend_on_the_umask(tmp_path: Path) -> None:

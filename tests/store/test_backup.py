@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+import durable
 from channelpay.channel.state import Phase
 from channelpay.errors import LocalError, Reason, StoreFailed
 from channelpay.limits import CLAIM_WAIT_S
@@ -272,13 +273,43 @@ def test_a_store_is_not_overwritten_unasked_and_is_kept_when_it_is(pair, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if "restoring" in path.name] == []
 
 
+def test_a_backup_has_its_name_when_all_of_it_is_on_disk(books, tmp_path, monkeypatch):
+    seen = durable.watch(monkeypatch, tmp_path)
+    backup.create(LEDGER, books, tmp_path / "backup", NOW)
+    assert seen == [
+        "mkdir backup.unfinished",
+        "sync backup.unfinished/ledger.db",
+        "sync backup.unfinished/backup.json",
+        "sync backup.unfinished: backup.json ledger.db",
+        "rename backup.unfinished backup",
+        "sync .: backup ledger.db ledger.db-shm ledger.db-wal ledger.db.lock",
+    ]
+
+
+def test_nothing_of_the_store_before_is_left_when_the_backup_has_its_name(books, tmp_path, monkeypatch):
+    backup.create(LEDGER, books, tmp_path / "backup", NOW)
+    seen = durable.watch(monkeypatch, tmp_path)
+    backup.restore(tmp_path / "backup", LEDGER, books, bytes([9]) * 32, bytes([9]) * 32, NOW + 1, replace=True)
+    aside = f"ledger.db.replaced-{NOW + 1}"
+    assert seen == [
+        "sync ledger.db.restoring",
+        "sync .: backup ledger.db ledger.db-shm ledger.db-wal ledger.db.lock ledger.db.restoring",
+        f"rename ledger.db {aside}",
+        f"rename ledger.db-wal {aside}-wal",
+        f"rename ledger.db-shm {aside}-shm",
+        f"sync .: backup ledger.db.lock {aside} {aside}-shm {aside}-wal ledger.db.restoring",
+        "rename ledger.db.restoring ledger.db",
+        f"sync .: backup ledger.db ledger.db.lock {aside} {aside}-shm {aside}-wal",
+    ]
+
+
 def test_a_store_in_use_by_another_process_is_refused(pair, tmp_path):
     _, a, _ = pair
     directory = back_up(a, tmp_path / "backup")
     a.crash()
     program = (
         "import sys; from pathlib import Path\n"
-        "from channelpay.store.sqlite import lock_store\n"
+        "from channelpay.store.files import lock_store\n"
         "lock_store(Path(sys.argv[1]), 'node'); print('locked', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

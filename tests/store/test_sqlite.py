@@ -8,6 +8,7 @@ import sys
 import apsw
 import pytest
 
+import durable
 from channelpay.errors import StoreFailed
 from channelpay.store import sqlite
 from channelpay.store.sqlite import Schema, open_database, open_reader
@@ -55,6 +56,17 @@ def test_what_was_created_can_be_opened_again(database, path):
     again = open_database(path, SCHEMA)
     assert _coins(again) == [1]
     again.close()
+
+
+def test_a_new_file_has_its_name_when_all_of_it_is_on_disk(path, tmp_path, monkeypatch):
+    seen = durable.watch(monkeypatch, tmp_path)
+    open_database(path, SCHEMA, create=_fill).close()
+    assert seen == [
+        "sync .: till.db.creating",
+        "sync till.db.creating",
+        "rename till.db.creating till.db",
+        "sync .: till.db till.db.lock",
+    ]
 
 
 def test_a_second_user_is_refused_by_name(database, path):
@@ -147,7 +159,7 @@ def test_a_copy_gives_way_to_whoever_opens_the_file(database, path, tmp_path, mo
         "schema = sqlite.Schema('till', 0x74696C6C, ('',))\n"
         "print(sqlite.open_database(Path(sys.argv[1]), schema).row('SELECT count() FROM coin'), flush=True)\n"
     )
-    last_opened, looked, openers = sqlite._last_opened, [], []
+    last_opened, looked, openers = sqlite.last_opened, [], []
 
     def look(file):
         looked.append(file)
@@ -157,7 +169,7 @@ def test_a_copy_gives_way_to_whoever_opens_the_file(database, path, tmp_path, mo
             assert openers[0].stdout.readline() == "locked\n"
         return last_opened(file)
 
-    monkeypatch.setattr(sqlite, "_last_opened", look)
+    monkeypatch.setattr(sqlite, "last_opened", look)
     monkeypatch.setattr(sqlite, "_PAGES_AT_ONCE", 1)
     reader = open_reader(path)
     with pytest.raises(StoreFailed, match=r"opened by another process.*copy it again"):

@@ -77,9 +77,9 @@ class Home:
         self.check_vacant()
         seed = seed_text(words, passphrase)
         self.make_directory()
-        write_new(self.config_file, config_text)
-        write_new(self.seed_file, seed)
-        sync_directory(self.path)
+        for file, text in ((self.config_file, config_text), (self.seed_file, seed)):
+            write_new(file, text)
+            sync_directory(self.path)  # each name before the next file is made
         self._keyring = keyring
 
     def check_vacant(self) -> None:
@@ -186,9 +186,11 @@ class Home:
             raise HomeError(f"{path} has mode {mode:04o}: {danger}. Run: chmod 600 {path}")
 
     def make_directory(self) -> None:
-        """The home's directory, mode 0700; raises HomeError."""
+        """The home's directory, mode 0700, on disk with those above it that had to be made; raises HomeError."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for above in [directory for directory in self.path.parents if not directory.exists()][::-1]:
+                above.mkdir(exist_ok=True)
+                sync_directory(above.parent)
             self.path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
             sync_directory(self.path.parent)
         except OSError as error:

@@ -20,12 +20,13 @@ from channelpay.ledger.audit import audit
 from channelpay.node.ledger_link import RESTORED
 from channelpay.node.ready import Persist
 from channelpay.store import ledger_schema, node_schema
+from channelpay.store.files import being_restored, lock_store, put_in_place, sync
 from channelpay.store.ledger import LedgerStore
 from channelpay.store.ledger_books import SqlReadBooks
 from channelpay.store.ledger_check import check_rows
 from channelpay.store.node import NodeStore
 from channelpay.store.scrub import check_every_row
-from channelpay.store.sqlite import Schema, being_restored, lock_store, open_reader
+from channelpay.store.sqlite import Schema, open_reader
 
 MANIFEST: Final = "backup.json"
 NODE: Final = "node"
@@ -118,8 +119,7 @@ def create(kind: str, store: Path, directory: Path, now: int) -> Manifest:
         beside.chmod(0o700)  # whatever the umask took away
         manifest = _copy_into(beside, kind, store, now)
         verify(beside)
-        beside.rename(directory)
-        _sync(directory.parent)
+        put_in_place(beside, directory)
     except FileExistsError:
         raise BackupRefused(f"{beside} is left from a backup that was cut off; remove it") from None
     except OSError as error:
@@ -142,7 +142,7 @@ def _copy_into(directory: Path, kind: str, store: Path, now: int) -> Manifest:
     owner, ledger = _owners(kind, copy)
     manifest = Manifest(_FORMAT, kind, owner, ledger, schema.version, now, copy.stat().st_size, _digest(copy))
     _write(directory / MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
-    _sync(directory)
+    sync(directory)
     return manifest
 
 
@@ -244,9 +244,10 @@ def restore(
         _remove_lock(fresh)
         if manifest.version != _KINDS[kind].schema.version:
             _KINDS[kind].judge(fresh)
+        sync(store.parent)
         kept = _put_aside(store, now)
-        fresh.rename(store)
-        _sync(store.parent)
+        sync(store.parent)  # a log of the old store must not stand beside the new one
+        put_in_place(fresh, store)
     except OSError as error:
         raise StoreFailed(f"{store} cannot be restored: {error}") from error
     finally:
@@ -296,14 +297,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(directory: Path) -> None:

@@ -22,13 +22,14 @@ from channelpay.limits import MAX_ARRAY_ITEMS, MAX_FRAME
 from channelpay.messages.peer import Request
 from channelpay.node.ready import Persist
 from channelpay.store.batches import INSERT, BatchTable, JournalRow, Stored, new_row
+from channelpay.store.files import is_lost
 from channelpay.store.meta import Meta
 from channelpay.store.node_schema import SCHEMA, insert_channel
 from channelpay.store.payment_ids import Found, PaymentIds, id_time_ms, id_time_range
 from channelpay.store.pruning import Pruning
 from channelpay.store.rows import check, checksum
 from channelpay.store.scrub import SMALL_TABLES, Scrub, read_saved
-from channelpay.store.sqlite import Database, damaged, is_lost, open_database
+from channelpay.store.sqlite import Database, damaged, open_database
 
 
 def create_node_store(path: Path, node_id: bytes, ledger_id: bytes, *, vfs: str | None = None) -> None:

@@ -8,7 +8,6 @@ as if it had been written.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -19,6 +18,15 @@ from typing import Any, Final
 import apsw
 
 from channelpay.errors import StoreFailed
+from channelpay.store.files import (
+    being_created,
+    being_restored,
+    last_opened,
+    lock_store,
+    put_in_place,
+    sync,
+    touch,
+)
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any]
@@ -161,18 +169,18 @@ class Database:
         """
         if path.exists():
             raise StoreFailed(f"{path} exists already")
-        _touch(path)
-        opened = _last_opened(self.path)
+        touch(path)
+        opened = last_opened(self.path)
         try:
             with self.snapshot(), closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as copy:
                 with copy.backup("main", self._connection, "main") as backup:
                     while not backup.step(_PAGES_AT_ONCE):
-                        if _last_opened(self.path) != opened:
+                        if last_opened(self.path) != opened:
                             raise StoreFailed(f"{self.path} was opened by another process meanwhile: copy it again")
                 copy.execute("PRAGMA journal_mode = DELETE")  # no log beside it that could be left behind
         except apsw.Error as error:
             raise _failure(path, error) from error
-        _sync(path)
+        sync(path)
 
     def check_structure(self, table: str | None = None) -> None:
         """Raises StoreFailed unless SQLite finds the file, or one table, sound and every index what its table says."""
@@ -239,25 +247,15 @@ def _begin_to_create(path: Path, schema: Schema) -> None:
         raise StoreFailed(f"{path} exists already; a {schema.name} is created once")
     if being_restored(path).exists():
         raise StoreFailed(f"{path} is missing: putting a backup in its place was cut off; do it again")
-    _touch(_being_created(path))
-    _sync(path.parent)
-
-
-def _being_created(path: Path) -> Path:
-    return path.with_name(path.name + ".creating")
-
-
-def is_lost(path: Path) -> bool:
-    """Whether a store that was opened at `path` once, where its lock has stayed, is there no more."""
-    under_way = (_being_created(path), being_restored(path))
-    return _lock_of(path).exists() and not any(file.exists() for file in (path, *under_way))
+    touch(being_created(path))
+    sync(path.parent)
 
 
 def _create(path: Path, schema: Schema, create: Callable[[Database], None], vfs: str | None) -> None:
     """A new database at `path`, which is held alone: complete and on disk before it has its name."""
     if path.exists():
         raise StoreFailed(f"{path} exists already; a {schema.name} is created once")
-    fresh = _being_created(path)
+    fresh = being_created(path)
     with closing(_connect(fresh, apsw.SQLITE_OPEN_READWRITE, vfs)) as connection:
         database = Database(fresh, connection)
         try:
@@ -265,7 +263,7 @@ def _create(path: Path, schema: Schema, create: Callable[[Database], None], vfs:
         except apsw.Error as error:
             raise _failure(fresh, error) from error
         _migrate(database, schema, 0, create)
-    _sync(fresh)
+    sync(fresh)
     put_in_place(fresh, path)
 
 
@@ -276,43 +274,10 @@ def _empty(connection: apsw.Connection) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
 
 
-def put_in_place(fresh: Path, path: Path) -> None:
-    """Give a file that is complete and on disk its name, durably; raises StoreFailed."""
-    try:
-        fresh.rename(path)
-    except OSError as error:
-        raise StoreFailed(f"{path}: {error.strerror}") from error
-    _sync(path.parent)
-
-
-def being_restored(path: Path) -> Path:
-    """The copy of a backup that takes the place of `path` when it is ready; while it is there, no new file is made."""
-    return path.with_name(path.name + ".restoring")
-
-
 def _close_quietly(connection: apsw.Connection) -> None:
     """Why the file cannot be opened is known already; that its last close failed too says nothing more."""
     with suppress(apsw.Error):
         connection.close()
-
-
-def _touch(path: Path) -> None:
-    """A file that its owner alone can read; SQLite gives its other files the same mode."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreFailed(f"{path}: {error.strerror}") from error
-
-
-def _sync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreFailed(f"{path}: {error.strerror}") from error
 
 
 def open_reader(path: Path, schema: Schema | None = None, *, vfs: str | None = None) -> Database:
@@ -398,39 +363,6 @@ def _check_kind(database: Database, schema: Schema) -> None:
 def _pragma(database: Database, name: str) -> int:
     row = database.row(f"PRAGMA {name}")
     return int(row[0]) if row else 0
-
-
-def lock_store(path: Path, name: str) -> int:
-    """A locked descriptor of `path`.lock; the system drops the lock when the process ends, however it ends.
-
-    Raises StoreFailed if another process has it.
-    """
-    lock_path = _lock_of(path)
-    try:
-        descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreFailed(f"{lock_path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
-        raise StoreFailed(f"{path}: this {name} is used by process {holder}; only one may use it") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-    return descriptor
-
-
-def _last_opened(path: Path) -> int:
-    """When a process last opened the store for writing, in ns: its lock is written then. 0: never, or it is a copy."""
-    try:
-        return _lock_of(path).stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
 
 
 def damaged(path: Path, what: str) -> StoreFailed:
