@@ -21,6 +21,7 @@ import trio
 import channelpay
 from benchmarks.used import used
 from channelpay.daemon.main import set_up_logs
+from channelpay.daemon.memory import collect_rarely
 from channelpay.home.config import Log
 from channelpay.services.demo.stage import JsonLines
 
@@ -95,6 +96,8 @@ async def main(home: str, connect: bool) -> None:
     node: AbstractAsyncContextManager[channelpay.Client]
     node = channelpay.connect(home, wait_s=_DAEMON_WAIT_S) if connect else channelpay.Node(home)
     async with node as client, trio.open_nursery() as nursery:
+        if not connect:
+            collect_rarely()  # as README.md advises programs that embed a node
         await serve(Worker(client, not connect, nursery), await _listening(client))
         nursery.cancel_scope.cancel()
 

@@ -18,8 +18,10 @@ PIECE_BYTES = 100_000  # below what the C library asks the system for piece by p
 @pytest.fixture(autouse=True)
 def thawed() -> Iterator[None]:
     """Other tests' garbage is looked for as ever."""
+    before = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*before)
 
 
 async def test_freed_memory_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
@@ -42,3 +44,4 @@ async def test_what_lives_for_ever_is_not_looked_at_again(autojump_clock: trio.t
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert gc.get_freeze_count() > 1000
+    assert gc.get_threshold()[0] == memory.COLLECT_AFTER

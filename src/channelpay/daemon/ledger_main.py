@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import time
 from typing import Final
@@ -24,9 +23,6 @@ from channelpay.store.ledger import LedgerStore
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 
-_COLLECT_AFTER: Final = 100_000
-"""Objects made before cycles among them are looked for: requests leave none, and there are many of them."""
-
 
 def create_books(home: Home) -> None:
     """Empty books for the ledger of a new home; raises HomeError or StoreFailed, and overwrites nothing."""
@@ -40,8 +36,6 @@ def run_ledger(home: Home, config: LedgerConfig) -> int:
     try:
         keys = home.keyring()
         store = LedgerStore.open(home.ledger_db, keys.identity.public)
-        gc.freeze()  # what was loaded stays
-        gc.set_threshold(_COLLECT_AFTER)
         try:
             trio.run(_serve, store, keys, config)
         finally:
