@@ -24,7 +24,7 @@ from simulation.rest import RESTORED_WAIT_S
 from simulation.tamper import without_agreements
 from simulation.tap import Channel
 from simulation.workload import Owner
-from simulation.world import World
+from simulation.world import World, address_of
 
 SHARE: Final = 0.3
 """Of the seeds."""
@@ -39,6 +39,9 @@ FATE: list[str] = []
 _SOON_S: Final = 3.0
 _ARRIVES_S: Final = 0.3
 _UP_S: Final = 30.0
+_MEET_S: Final = 15.0
+"""Longer than an attempt to connect that nobody answers."""
+
 _PIECES: Final = 3
 
 
@@ -87,7 +90,7 @@ class Agreements:
             if fate == _LATE:
                 await self._late(parties, operation)
             elif fate == _SHOWN:
-                await self._shown(parties, before)
+                await self._shown(parties, before, is_final)
             else:
                 await self._hidden(parties, before, operation, forgets=fate == _HIDDEN)
         self._reach(parties.asker, parties.other)
@@ -104,13 +107,26 @@ class Agreements:
             self.world.account.find("phantom", f"the ledger executes {operation.OP} after its expiry", UNEXCUSED)
         await self._pay(parties)
 
-    async def _shown(self, parties: Parties, before: dict[str, dict[str, bytes]]) -> None:
-        """The asker forgets; the other, who is honest and cannot reach the ledger, shows it what it has signed."""
-        self._reach(parties.asker)
-        self._restart(parties.asker.process, before[parties.asker.name], "not told")
-        await self._up(parties.asker)
+    async def _shown(self, parties: Parties, before: dict[str, dict[str, bytes]], is_final: bool) -> None:
+        """The asker forgets; the other, who is honest and cannot reach the ledger, shows it what it has signed.
+
+        The asker is asked to pay before it has heard the other (after FINAL always, for with what it shows comes
+        SHUTDOWN): what waits then must not be signed.
+        """
+        asker, other, network = parties.asker, parties.other, self.world.network
+        apart = frozenset((asker.name, other.name))
+        if is_final or self._rng.random() < 0.5:
+            network.unreachable.add(apart)
+        self._reach(asker)
+        self._restart(asker.process, before[asker.name], "not told")
+        await self._up(asker)
         await trio.sleep(_SOON_S / 2)
-        await self._pay(parties)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pay, parties)
+            await trio.sleep(_SOON_S / 2)
+            network.unreachable.discard(apart)
+            await asker.call(control.ConnectPeer(address_of(other.process)), patience_s=_MEET_S)
+            await trio.sleep(_ARRIVES_S)
 
     async def _hidden(
         self, parties: Parties, before: dict[str, dict[str, bytes]], operation: ops.Operation, forgets: bool
