@@ -31,7 +31,7 @@ from simulation.process import watch_commits
 from simulation.requests import Requests
 from simulation.rest import RESTORED_WAIT_S, Rest
 from simulation.strangers import Strangers
-from simulation.tamper import BAD_SIGNATURE, WITHHELD
+from simulation.tamper import BAD_SIGNATURE, OTHER_BYTES, WITHHELD
 from simulation.workload import Owner
 from simulation.world import World, address_of, fast_disk
 
@@ -254,8 +254,8 @@ class _Story:
                 await owner.call(control.WithdrawChannel(channel.channel_id, 1))
             elif kind == WITHHELD:
                 await self._cross(owner, channel)
-            elif kind == BAD_SIGNATURE:
-                await self._together(owner, channel)
+            elif kind in (BAD_SIGNATURE, OTHER_BYTES):
+                await self._one_by_one(owner, channel, read_together=kind == BAD_SIGNATURE)
             else:
                 await owner.ask(channel, [owner.payment(channel, 5) for _ in range(3)])
             await trio.sleep(_TAMPER_S)
@@ -271,9 +271,9 @@ class _Story:
         await trio.sleep(1.0)
         await owner.ask(channel, [owner.payment(channel, 5) for _ in range(2)])
 
-    async def _together(self, owner: Owner, channel: ChannelAccount) -> None:
-        """Payments that are sent one by one and read together."""
-        for peer in self._honest(channel):
+    async def _one_by_one(self, owner: Owner, channel: ChannelAccount, read_together: bool) -> None:
+        """Payments that are sent one by one."""
+        for peer in self._honest(channel) if read_together else ():
             self.world.network.asleep[peer.name] = trio.current_time() + 0.5
         for _ in range(3):
             await owner.ask(channel, [owner.payment(channel, 5)])

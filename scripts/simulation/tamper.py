@@ -20,11 +20,15 @@ BAD_SIGNATURE: Final = "bad signature"
 """Of all payments but the first perhaps, so that a sound one may come together with them."""
 
 REPEATED_ID: Final = "repeated id"
-"""An id is paid again under the next number: the money counts, and the payee must not take it for another payment."""
+"""An id is paid again under the next number, perhaps with another amount or memo: the money counts, and the payee must
+not take it for another payment."""
+
+OTHER_BYTES: Final = "other bytes"
+"""A payment comes as it is, and again under its number and id, at once or later, with another amount or memo."""
 
 KINDS: Final = (
     "overdraft", BAD_SIGNATURE, "other amount", "payment twice", "payment after the last", "greedy withdrawal",
-    WITHHELD, REPEATED_ID,
+    WITHHELD, REPEATED_ID, OTHER_BYTES,
 )  # fmt: skip
 """Each must be refused or borne, and leave the honest party with all that it is entitled to."""
 
@@ -45,6 +49,7 @@ class Tamper:
         self._rng = rng
         self._made: dict[int, bytes] = {}  # halves signed here, by number
         self.old = b""  # the record of a payment made long ago, if one is to be repeated
+        self._later = b""  # what is sent behind the next payment
         self._spared = rng.randrange(2) if kind == BAD_SIGNATURE else 0  # payments that are sent as they are
 
     def __call__(self, data: bytes) -> tuple[bytes, bytes]:
@@ -69,9 +74,11 @@ class Tamper:
             return b""
         if kind == _PAY and self.kind == WITHHELD:
             _, first_n, records, memos, _, _ = fields
-            return self._signed_pay(first_n, records, self._channel.claimed[self._side], memos)
+            return self._signed_pay(first_n, records, memos, self._channel.claimed[self._side])
         if self.kind == REPEATED_ID:
             return self._repeat_id(frame, kind, fields)
+        if kind == _PAY and self.kind == OTHER_BYTES:
+            return frame + self._other_bytes(fields)
         if kind == _PAY and self._spared:
             self._spared -= 1
             return frame
@@ -81,7 +88,9 @@ class Tamper:
         if kind in (_SHUTDOWN, _FINAL) and self._rng.random() < 0.5 and self.kind == "payment after the last":
             self.done = True
             newest = self._channel.newest
-            return frame + self._signed_pay(newest[self._side] + 1, _RECORD.pack(1, bytes(16)), newest[1 - self._side])
+            return frame + self._signed_pay(
+                newest[self._side] + 1, _RECORD.pack(1, bytes(16)), b"", newest[1 - self._side]
+            )
         if kind == _WITHDRAW_ASK and self.kind == "greedy withdrawal":
             self.done = True
             _, total, expiry, _ = fields
@@ -100,8 +109,28 @@ class Tamper:
         if again[8:] == bytes(16):
             return frame
         self.done = True
-        pay = self._signed_pay(first_n, records, ack_n, memos)
-        return pay + self._signed_pay(first_n + len(records) // 24, again, ack_n)
+        pay = self._signed_pay(first_n, records, memos, ack_n)
+        again, memo = self._changed(again, b"") if self._rng.random() < 0.5 else (again, b"")
+        return pay + self._signed_pay(first_n + len(records) // 24, again, memo, ack_n)
+
+    def _other_bytes(self, fields: list[Any]) -> bytes:
+        """The same numbers and ids once more; half of the time behind the next payment, when these are on disk."""
+        self.done = True
+        if self._later:
+            return self._later
+        _, first_n, records, memos, ack_n, _ = fields
+        again = self._signed_pay(first_n, *self._changed(records, memos), ack_n)
+        if self._rng.random() < 0.5:
+            return again
+        self._later, self.done = again, False
+        return b""
+
+    def _changed(self, records: bytes, memos: bytes) -> tuple[bytes, bytes]:
+        """Another amount or another memo of the first payment."""
+        if self._rng.random() < 0.5:
+            return records, msgpack.packb([[0, self._rng.randbytes(8)]])
+        units, payment_id = _RECORD.unpack(records[:24])
+        return _RECORD.pack(units + 1, payment_id) + records[24:], memos
 
     def _pay(self, fields: list[Any]) -> bytes:
         _, first_n, records, _, ack_n, signature = fields
@@ -112,10 +141,10 @@ class Tamper:
             if len(boundaries) > 1:
                 first_n = boundaries[-2] + 1
                 records = _RECORD.pack(self._rng.randint(1, 5), bytes(16)) * (boundaries[-1] - boundaries[-2])
-            return self._signed_pay(first_n, records, ack_n)
-        return self._signed_pay(first_n, _RECORD.pack(10**9, bytes(16)), ack_n)
+            return self._signed_pay(first_n, records, b"", ack_n)
+        return self._signed_pay(first_n, _RECORD.pack(10**9, bytes(16)), b"", ack_n)
 
-    def _signed_pay(self, first_n: int, records: bytes, ack_n: int, memos: bytes = b"") -> bytes:
+    def _signed_pay(self, first_n: int, records: bytes, memos: bytes, ack_n: int) -> bytes:
         """A PAY that is sound but for what it pays."""
         c = self._channel
         # The tap has not heard yet what leaves together with this.
