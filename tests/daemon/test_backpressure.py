@@ -20,8 +20,10 @@ import channelpay
 from channelpay.batches import NO_ID, pack_record
 from channelpay.limits import MAX_BATCH, MAX_QUEUED_ITEMS, MAX_QUEUED_PAYMENTS, MAX_UNACKED_BATCHES
 from channelpay.messages.control import Paid, PayEach, PayMany
+from channelpay.services.backend import InProcess
+from channelpay.services.client import Client
 from cluster import cluster
-from daemon_rig import Rig, open_channel, rigs
+from daemon_rig import Rig, connect, open_channel, rigs
 
 MOST_BYTES = 5 * 1024 * 1024
 
@@ -92,13 +94,15 @@ async def test_a_payee_that_stands_still_makes_pay_wait(tmp_path, autojump_clock
         with grows_little():
             nursery.start_soon(callers.run)
             await trio.testing.wait_all_tasks_blocked(0.01)
+            asked = callers.asked
+            await trio.sleep(30)
+            assert (callers.asked, callers.paid) == (asked, 0), "pay did not wait"
             assert len(channel.unacked) <= MAX_UNACKED_BATCHES
             assert len(channel.queue) < MAX_QUEUED_ITEMS + payments
             assert channel.queued_count <= MAX_QUEUED_PAYMENTS
-        asked = callers.asked
-        await trio.sleep(10)
-        assert (callers.asked, callers.paid) == (asked, 0), "pay did not wait"
         b.links[0].hold(False)
+        await a.until(lambda: not channel.connected)  # without an ACK in 30 s the connection is given up
+        connect(a, b)
         callers.stop()
         await a.until(lambda: callers.paid == callers.asked)
         assert b.received() == [1] * callers.asked
@@ -127,11 +131,14 @@ async def test_a_slow_disk_slows_the_callers_down(tmp_path, autojump_clock, monk
 
 
 async def test_payments_that_nobody_reads_wait_on_the_payees_disk(tmp_path, autojump_clock):
+    """A service asked for the first payment, and has not come back for the next since."""
     async with rigs(tmp_path, 2) as (a, b), trio.open_nursery() as nursery:
         await open_channel(a, b, deposit=5_000_000)
         callers = Callers(a, MAX_BATCH)
+        payments = Client(InProcess(b.api)).payments()
         nursery.start_soon(callers.run)
         await _busily(lambda: callers.paid > 100_000)
+        assert (await anext(payments)).cursor == 1
         with grows_little():
             await _busily(lambda: callers.paid > 600_000)
             for link in a.links + b.links:
@@ -139,6 +146,8 @@ async def test_payments_that_nobody_reads_wait_on_the_payees_disk(tmp_path, auto
         callers.stop()
         await a.until(lambda: callers.paid == callers.asked)
         assert len(b.received()) == callers.asked
+        for cursor in range(2, 10_000):
+            assert (await anext(payments)).cursor == cursor
 
 
 def resident_bytes(pid: int) -> int:
