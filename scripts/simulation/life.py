@@ -18,6 +18,7 @@ from simulation.agreements import Agreements
 from simulation.archive import Archive
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
+from simulation.clocks import Clocks
 from simulation.crashes import LIES, Watch
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
@@ -149,6 +150,7 @@ class _Story:
             nursery.start_soon(self.nemesis.run)
             nursery.start_soon(self.strangers.run)
             nursery.start_soon(self.requests.again)
+            nursery.start_soon(Clocks(world, self.nemesis.note).run)
             nursery.start_soon(EarlyClose(world, self.owners, self.nemesis.note).run)
             for (owner, channel), share in zip(directions, shares, strict=True):
                 nursery.start_soon(self._pay, owner, channel, share)

@@ -14,7 +14,7 @@ from channelpay.messages import control
 from channelpay.messages.control import Paid, PayEach, PayMany, Refusal
 from simulation import inquiries, odd_asks
 from simulation.model import NO_ID, UNEXCUSED, ChannelAccount, Payment, State, Wish, memos_of, records_of
-from simulation.process import START, Life, NodeProcess
+from simulation.process import Life, NodeProcess
 from simulation.reading import Reader
 from simulation.world import World, address_of, usd
 
@@ -122,7 +122,7 @@ class Owner:
         """A payment that this owner wants made; `named`: surely with an id."""
         payment_id = NO_ID
         if named or self.rng.random() < 0.9:
-            stamp = int((START + trio.current_time()) * 1000).to_bytes(6, "big")
+            stamp = int(self.process.time() * 1000).to_bytes(6, "big")
             payment_id = stamp + self.rng.randbytes(10)
         memo = self.rng.randbytes(self.rng.choice((1, 20))) if self.rng.random() < 0.1 else b""
         payment = Payment(self.name, channel.channel_id, payment_id, self.rng.randint(1, most), memo)
@@ -274,7 +274,7 @@ class Owner:
 
     def may_be_forgotten(self, payment: Payment) -> bool:
         """Whether the payment's id is so old that its node need not know it any more."""
-        age_s = START + trio.current_time() - int.from_bytes(payment.payment_id[:6], "big") / 1000
+        age_s = self.process.time() - int.from_bytes(payment.payment_id[:6], "big") / 1000
         return age_s >= self.world.limits.horizon_s
 
     def learn_paid(self, payment: Payment, n: int) -> None:
