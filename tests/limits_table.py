@@ -10,6 +10,7 @@ DRIVEN_BY = {
     "MAX_FRAME_BEFORE_AUTH": "test_session.py::test_lengths_before_auth",
     "MAX_FRAME": "test_session.py::test_lengths_after_auth",
     "MAX_CONTROL_FRAME": "daemon/test_control_server.py::test_garbage_ends_its_own_client_only",
+    "MAX_CALLS": "daemon/test_control_server.py::test_too_many_calls_at_once",
     "MAX_ARRAY_ITEMS": "test_codec.py::test_no_array_has_more_than_4096_items",
     "MAX_BATCH": "test_limits_driven.py::test_what_a_message_holds",
     "MAX_MEMO_BYTES": "test_limits_driven.py::test_a_memo",

@@ -31,6 +31,9 @@ MAX_FRAME: Final = 128 * 1024
 MAX_CONTROL_FRAME: Final = 1024 * 1024
 """The local socket serves its owner: larger answers, fewer round trips."""
 
+MAX_CALLS: Final = 256
+"""Calls of one client of the local socket under way at once: each is a task of the daemon (spec N-11)."""
+
 MAX_ARRAY_ITEMS: Final = 4096
 """Items of any array that travels (spec W-4). A decoder makes room for as many items as an array's header
 claims, once for each level of nesting, before it sees the first of them."""

@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from channelpay.batches import NO_ID, pack_record
-from channelpay.daemon.control_server import _MAX_CALLS, ControlServer, SocketInUse, bind, bound
+from channelpay.daemon.control_server import ControlServer, SocketInUse, bind, bound
 from channelpay.errors import Reason
 from channelpay.framing import FrameBuffer
-from channelpay.limits import MAX_CONTROL_FRAME
+from channelpay.limits import MAX_CALLS, MAX_CONTROL_FRAME
 from channelpay.messages import control
 from channelpay.messages.control import Call, Cancel, Failed, Paid, PayEach, PayMany, Result, decode
 from channelpay.messages.peer import Message
@@ -152,9 +152,9 @@ async def test_too_many_calls_at_once(tmp_path):
     async with rigs(tmp_path, 1) as (a,):
         async with served(a) as (client,):
             wait = control.Payments(0, 10, 1).encode()
-            await client.send(*(Call(n, "payments", wait) for n in range(_MAX_CALLS + 1)))
+            await client.send(*(Call(n, "payments", wait) for n in range(MAX_CALLS + 1)))
             answer = await client.receive()
-            assert (answer.call_id, answer.reason) == (_MAX_CALLS, Reason.USAGE)
+            assert (answer.call_id, answer.reason) == (MAX_CALLS, Reason.USAGE)
 
 
 async def test_a_refusal_in_any_script_fits_its_field(tmp_path):

@@ -16,13 +16,11 @@ from channelpay.daemon.api import Api, cut
 from channelpay.daemon.outbox import Outbox
 from channelpay.errors import LocalError, Reason, RemoteError
 from channelpay.framing import FrameBuffer
-from channelpay.limits import MAX_CONTROL_FRAME, MAX_OUTGOING_BYTES
+from channelpay.limits import MAX_CALLS, MAX_CONTROL_FRAME, MAX_OUTGOING_BYTES
 from channelpay.messages.control import METHODS, Call, Cancel, Failed, Paid, PayEach, PayMany, Refusal, Result, decode
 
 _log = structlog.get_logger("channelpay.control")
 _READ_BYTES: Final = 256 * 1024
-_MAX_CALLS: Final = 256
-"""Method calls of one client under way at once; payments are bounded by their channel's queue."""
 
 
 class SocketInUse(LocalError):
@@ -139,8 +137,8 @@ class _Client:
             done(error)
 
     async def _call(self, message: Call) -> None:
-        if len(self._calls) >= _MAX_CALLS or message.call_id in self._calls:
-            text = f"more than {_MAX_CALLS} calls at once, or one call_id twice"
+        if len(self._calls) >= MAX_CALLS or message.call_id in self._calls:
+            text = f"more than {MAX_CALLS} calls at once, or one call_id twice"
             self.outbox.put(_failed(message.call_id, LocalError(Reason.USAGE, text)).to_frame())
             return
         scope = self._calls[message.call_id] = trio.CancelScope()
