@@ -21,6 +21,9 @@ _READ_LIMIT_S: Final = 60.0
 TASKS: Final = 512
 """Payments that wait at once in the scenarios that share."""
 
+Rounds = list[dict[str, float]]
+"""The figures of a Result, round by round."""
+
 Order = tuple[str, dict[str, Any]]
 """A function for a worker and its arguments; what it returns has `payments`, `p50_ms`, `p99_ms`."""
 
@@ -77,15 +80,29 @@ class Pair:
         self.payer.paid += 1
         self.payer.units += units
 
-    async def medians(self, size: Size, function: str, both: bool = False, **arguments: Any) -> dict[str, float]:
-        """The figures of `function`, run by the payer or by both: medians of several rounds after one to warm up."""
+    async def medians(self, size: Size, function: str, **arguments: Any) -> dict[str, float]:
+        """The figures of `function`, run by the payer: medians of several rounds after one to warm up."""
+        (found,) = await self.in_turn(size, partial(self.one_way, function, **arguments))
+        return medians(found)
 
-        async def play(seconds: float) -> dict[str, float]:
-            order = function, {**arguments, "seconds": seconds}
-            return await self.round(order, order if both else None)
+    async def in_turn(self, size: Size, *plays: Callable[[float], Awaitable[dict[str, float]]]) -> list[Rounds]:
+        """The figures of each of `plays`, which are given their seconds: several rounds of them after one to warm up.
 
-        await play(size.of(1.0, 0.05))
-        return medians([await play(size.of(3.0, 0.3)) for _ in range(size.of(5, 1))])
+        They take turns, as what is compared must be measured at the same time: machines drift.
+        """
+        for play in plays:
+            await play(size.of(1.0, 0.05))
+        rounds = [[await play(size.of(3.0, 0.3)) for play in plays] for _ in range(size.of(5, 1))]
+        return [list(of_one) for of_one in zip(*rounds, strict=True)]
+
+    async def one_way(self, function: str, seconds: float, **arguments: Any) -> dict[str, float]:
+        """One round of `function`, run by the payer."""
+        return await self.round((function, {**arguments, "seconds": seconds}))
+
+    async def both_ways(self, function: str, seconds: float, **arguments: Any) -> dict[str, float]:
+        """One round of `function`, run by both at once."""
+        order = function, {**arguments, "seconds": seconds}
+        return await self.round(order, order)
 
     async def round(self, payer: Order | None, payee: Order | None = None) -> dict[str, float]:
         """Run orders on both sides at once; the figures of a Result, read when all was read by its payee."""
