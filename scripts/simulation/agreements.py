@@ -20,6 +20,7 @@ from channelpay.messages import control
 from channelpay.messages import ledger as ops
 from simulation.model import UNEXCUSED, ChannelAccount
 from simulation.outsider import key_of, submit
+from simulation.partition import join, part
 from simulation.rest import RESTORED_WAIT_S
 from simulation.tamper import without_agreements
 from simulation.tap import Channel
@@ -38,7 +39,6 @@ FATE: list[str] = []
 
 _SOON_S: Final = 3.0
 _ARRIVES_S: Final = 0.3
-_UP_S: Final = 30.0
 _MEET_S: Final = 15.0
 """Longer than an attempt to connect that nobody answers."""
 
@@ -114,9 +114,8 @@ class Agreements:
         SHUTDOWN): what waits then must not be signed.
         """
         asker, other, network = parties.asker, parties.other, self.world.network
-        apart = frozenset((asker.name, other.name))
         if is_final or self._rng.random() < 0.5:
-            network.unreachable.add(apart)
+            part(network, asker.name, other.name)
         self._reach(asker)
         self._restart(asker.process, before[asker.name], "not told")
         await self._up(asker)
@@ -124,7 +123,7 @@ class Agreements:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pay, parties)
             await trio.sleep(_SOON_S / 2)
-            network.unreachable.discard(apart)
+            join(network, asker.name, other.name)
             await asker.call(control.ConnectPeer(address_of(other.process)), patience_s=_MEET_S)
             await trio.sleep(_ARRIVES_S)
 
@@ -207,16 +206,13 @@ class Agreements:
     # --- Means -------------------------------------------------------------------------------------
 
     def _cut_off(self, *owners: Owner) -> None:
-        network = self.world.network
         for owner in owners:
-            network.unreachable.add(frozenset((owner.name, "ledger")))
-            for stream in (*network.between(owner.name, "ledger"), *network.between("ledger", owner.name)):
-                network.silence(stream)
+            part(self.world.network, owner.name, "ledger")
 
     def _reach(self, *owners: Owner) -> None:
         network = self.world.network
         for owner in owners:
-            network.unreachable.discard(frozenset((owner.name, "ledger")))
+            join(network, owner.name, "ledger")
             for stream in network.between(owner.name, "ledger"):
                 if stream._out.silent:
                     network.cut(stream)
@@ -226,7 +222,5 @@ class Agreements:
         self._note("clock leapt")
 
     async def _up(self, *owners: Owner) -> None:
-        with trio.move_on_after(_UP_S):
-            for owner in owners:
-                while not owner.process.alive:
-                    await trio.sleep(0.1)
+        for owner in owners:
+            await owner.process.come_up()

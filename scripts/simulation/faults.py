@@ -27,6 +27,7 @@ from simulation.crashes import (
 from simulation.damage import Damage
 from simulation.disk import Content, Loss
 from simulation.guarantees import LOST
+from simulation.partition import join, part
 from simulation.process import Life, NodeProcess, Process
 from simulation.scenes import Scenes
 from simulation.workload import Owner
@@ -261,13 +262,9 @@ class Nemesis:
         await self._part(a, b, self.rng.choice((1.0, 6.0)))
 
     async def _part(self, a: Process, b: Process, seconds: float) -> None:
-        pair = frozenset((a.name, b.name))
-        self.world.network.unreachable.add(pair)
-        for x, y in ((a, b), (b, a)):
-            for stream in self.world.network.between(x.name, y.name):
-                self.world.network.silence(stream)
+        part(self.world.network, a.name, b.name)
         await trio.sleep(seconds)
-        self.world.network.unreachable.discard(pair)
+        join(self.world.network, a.name, b.name)
 
     # --- Processes -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from channelpay.messages import control
 from simulation.archive import Archive
 from simulation.disk import Loss
 from simulation.model import NO_ID, ChannelAccount, Payment, State
+from simulation.partition import join, part
 from simulation.workload import Owner
 from simulation.world import World
 
@@ -36,18 +37,15 @@ class LongPast:
             return
         payer, payee = (self._owners[name] for name in channel.sides)
         old = [p for p in channel.payments if p.payer == payer.name and p.payment_id != NO_ID and p.asked]
-        pair = frozenset(channel.sides)
         self._note("unreachable")
-        self.world.network.unreachable.add(pair)
-        for stream in self.world.network.between(*channel.sides) + self.world.network.between(*channel.sides[::-1]):
-            self.world.network.silence(stream)
+        part(self.world.network, *channel.sides)
         sent = await self._send(payer, channel)
         self._archive.look()
         await trio.sleep(self.world.limits.until_pruned_s)
         self._archive.look()
         if self._rng.random() < 0.7:
             await self._another_life(payer)
-        self.world.network.unreachable.discard(pair)
+        join(self.world.network, *channel.sides)
         await self._arrive(payer, channel, sent)
         await payer.ask(channel, self._rng.sample(old, min(len(old), _REPEATED)))
         await payer.ask(channel, [payer.payment(channel, 3) for _ in range(4)])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from simulation.disk import Loss
+from simulation.partition import join, part
 from simulation.process import NodeProcess
 from simulation.world import World
 
@@ -18,10 +19,7 @@ _PAST_THE_DEADLINE_S: Final = 5.0
 
 def keep_from_ledger(world: World, victim: NodeProcess) -> None:
     """The victim does not hear of the dispute before the outage."""
-    network = world.network
-    network.unreachable.add(frozenset((victim.name, "ledger")))
-    for stream in (*network.between(victim.name, "ledger"), *network.between("ledger", victim.name)):
-        network.silence(stream)
+    part(world.network, victim.name, "ledger")
 
 
 def strike(world: World, victim: NodeProcess, window_s: int, note: Callable[[str], None]) -> None:
@@ -33,7 +31,7 @@ def strike(world: World, victim: NodeProcess, window_s: int, note: Callable[[str
     away_s = window_s * rng.choice((0.3, 1.0, 1.0)) + _PAST_THE_DEADLINE_S
     struck = (world.ledger, victim) if rng.random() < 0.7 else (world.ledger,)
     note("outage in a dispute")
-    world.network.unreachable.discard(frozenset((victim.name, "ledger")))
+    join(world.network, victim.name, "ledger")
     for process in struck:
         process.rest_s = away_s
         if process.life is not None:

@@ -31,6 +31,11 @@ from simulation.network import BINDING, Network
 if TYPE_CHECKING:
     from simulation.world import World
 
+COMES_UP_S: Final = 30.0
+"""Longer than anything that keeps a process from starting again, but for an outage in a dispute."""
+
+_LOOK_S: Final = 0.1
+
 START: Final = 1_800_000_000
 """The time of day at which every world begins."""
 
@@ -124,6 +129,13 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs and answers its owner."""
         return self.life is not None and not self.life.dead and self.life.ready.is_set()
+
+    async def come_up(self) -> None:
+        """Wait for its next life, which may have come when it began to wait, but not for ever."""
+        with trio.move_on_after(COMES_UP_S):
+            await trio.sleep(_LOOK_S)
+            while not self.alive:
+                await trio.sleep(_LOOK_S)
 
     def time(self) -> float:
         """The time of day by its clock."""

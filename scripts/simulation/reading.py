@@ -12,7 +12,7 @@ from channelpay.messages import control
 from simulation.model import NO_ID, ChannelAccount, Payment, Seen, State
 
 if TYPE_CHECKING:
-    from simulation.workload import Owner
+    from simulation.paying import Payer
 
 LOOKS: Final = 4
 """How often an owner asks: damage may be found by another who looks at the same time, and the node starts anew."""
@@ -23,7 +23,7 @@ _RECORD: Final = struct.Struct(">Q16s")
 class Reader:
     """Reads what one owner's node shows."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Payer) -> None:
         self._owner = owner
         self._world = owner.world
         self._seen = owner.world.account.seen.setdefault(owner.name, {})

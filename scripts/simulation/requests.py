@@ -21,7 +21,8 @@ from simulation.disk import Loss
 from simulation.model import UNEXCUSED
 from simulation.network import Stream
 from simulation.outsider import submit
-from simulation.process import NodeProcess
+from simulation.partition import join, part
+from simulation.process import COMES_UP_S, NodeProcess
 from simulation.world import World
 
 _REQUEST: Final = 0x80
@@ -29,7 +30,6 @@ _MOVES_MONEY: Final = ("topup", "open", "withdraw", "claim", "transfer")
 _AGAIN_SHARE: Final = 0.5
 _LATE_OPENING_SHARE: Final = 0.12
 _TRIES: Final = 3
-_UP_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +116,21 @@ class Requests:
                 came.set()
             return data
 
-        network, pair = self.world.network, frozenset((opener.name, "ledger"))
+        network = self.world.network
         network.replaced[opener.name, "ledger"] = hold
-        with trio.move_on_after(_UP_S):
+        with trio.move_on_after(COMES_UP_S):
             await came.wait()
         network.replaced.pop((opener.name, "ledger"), None)
         if not kept:
             return
         self._note("opening under way")
-        network.unreachable.add(pair)
+        part(network, opener.name, "ledger")
         if opener.life is not None:
             opener.life.kill(Loss.KILLED)
-        await self._up(opener)
+        await opener.come_up()
         await trio.sleep(self._rng.uniform(1.0, 4.0))
-        network.unreachable.discard(pair)
+        join(network, opener.name, "ledger")
         for stream in network.between(opener.name, "ledger"):
             network.cut(stream)
         await trio.sleep(self._rng.uniform(3.0, 6.0))
         await self._hand_over(kept[0])
-
-    async def _up(self, opener: NodeProcess) -> None:
-        with trio.move_on_after(_UP_S):
-            await trio.sleep(0.1)
-            while not opener.alive:
-                await trio.sleep(0.1)
