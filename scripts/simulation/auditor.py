@@ -160,7 +160,8 @@ class _Audit:
                     self.find("lost", f"{name}: a payment was made on a channel that the ledger does not know")
             return
         if row.status != books.SETTLED:
-            self.find("unresolved", f"{name}: not settled", excuse_for(self.world, *channel.sides))
+            honest = [side for side in channel.sides if side not in self.world.cheaters]
+            self.find("unresolved", f"{name}: not settled", excuse_for(self.world, *(honest or channel.sides)))
         totals = []
         for side, payer in enumerate(channel.sides):
             payee = channel.sides[1 - side]

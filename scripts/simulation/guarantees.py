@@ -16,7 +16,7 @@ KINDS: Final = (
     "ledger killed", "ledger power cut", "ledger stopped in order", "ledger unreachable", "ledger answer lost",
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
     "cheating close", "tampering", "forgery", "impersonation", "clock leapt", "own clock leapt", "agreement held back",
-    "request repeated", "opening under way", "outage in a dispute",
+    "counterfeit", "request repeated", "opening under way", "outage in a dispute",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
 

@@ -19,6 +19,7 @@ from simulation.archive import Archive
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
 from simulation.clocks import Clocks
+from simulation.counterfeits import Counterfeits
 from simulation.crashes import LIES, Watch
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
@@ -233,6 +234,7 @@ class _Story:
         party = Cheater(self.world, cheater, rng)
         self.world.cheaters.add(cheater.name)
         if rng.random() < 0.75 or LIES:
+            await self._forge(cheater.name, victim.name)
             await self._tamper(party, channel)
         outage = random.Random(f"outage {self.world.seed}").random() < OUTAGE_SHARE
         if outage:
@@ -244,6 +246,10 @@ class _Story:
             return
         if rng.random() < 0.5:
             await self.strangers.forge(1)  # now that a dispute is open
+
+    async def _forge(self, liar: str, victim: str) -> None:
+        owners = {owner.name: owner for owner in self.owners}
+        await Counterfeits(self.world, owners[liar], owners[victim], self.nemesis.note).run()
 
     async def _tamper(self, party: Cheater, channel: ChannelAccount) -> None:
         """A party lies on the wire for a while, and then shows an old state too."""
@@ -302,11 +308,12 @@ class _Story:
             if phase in ("settled", "abandoned"):
                 break
             if isinstance(answer, LocalError):
+                force |= phase == "funded"  # the peer has never signed: nobody is there to close together with
                 await trio.sleep(5.0)
             await trio.sleep(2.0)
         else:
             what = f"channel {channel.channel_id.hex()[:8]} does not settle: {phase}"
-            self.world.account.find("unresolved", what, *channel.sides)
+            self.world.account.find("unresolved", what, *(owner.name for owner in both))
             return
         for owner in both:
             with trio.move_on_after(200.0) as scope:

@@ -279,7 +279,7 @@ class Network:
             data, shown = self.tampers[stream.owner.name](data)
         replace = self.replaced.get((stream.owner.name, stream.other.owner.name))
         if replace is not None:
-            data = shown = replace(stream, data)
+            data, shown = (sent := replace(stream, data)), sent if shown is data else shown  # or what a tamper says
         for tap in self.taps:
             tap(stream.number, stream.owner.name, stream.other.owner.name, shown)
         self._log("sent", stream.owner.name, stream.other.owner.name, data)

@@ -205,6 +205,10 @@ class Tap:
         c.states[side].append((own_n, peer_n, signature))
 
     def _reestablish(self, c: Channel, side: int, mine: list[Any], *_: Any) -> None:
+        half0, half1, signature = mine
+        seq = sum(int.from_bytes(half[:8], "big") for half in (half0, half1)).to_bytes(8, "big")
+        if not self._verify(c, side, b"channelpay.st.v1" + c.channel_id + seq + half0 + half1, signature):
+            return
         c.shown[side] = max(c.shown[side], int(_HALF.unpack(mine[1 - side])[0]))
         for payer in (0, 1):
             c.recalled.pop((side, payer), None)  # what it asks for now follows what it has, which may be an old copy

@@ -32,6 +32,7 @@ from simulation.disk import Content
 from simulation.model import Account
 from simulation.network import Network
 from simulation.process import START, LedgerProcess, NodeProcess, Process, cause_of, is_excused
+from simulation.refusals import Refusals
 from simulation.small_limits import SmallLimits
 from simulation.tap import Money, Tap
 
@@ -73,6 +74,7 @@ class World:
         self.tap = Tap(ledger_keys().identity.public, self.account.find, self.money, lambda: self.ledger.time())
         self.tap.forgetful = self.rolled_back
         self.network.taps.append(self._between_nodes)
+        self.network.taps.append(Refusals(self.account.find, self.cheaters).heard)
         self._money: dict[bytes, Money] | None = None  # None: there was a commit since
         self._known_money: dict[bytes, Money] = {}
         self.nodes: list[NodeProcess] = []

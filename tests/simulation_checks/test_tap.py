@@ -182,8 +182,11 @@ def test_what_a_payee_has_shown_to_hold(wire):
     wire.ack(2)
     assert wire.tap.acknowledged(c.channel_id, "a") == 2
     wire.pay(3, 7)
-    mine = [c.halves[0][3], bytes(88), bytes(64)]
-    wire.say(wire.b, 0x22, [c.channel_id, mine, None, [], None])
+    mine = [c.halves[0][3], bytes(88)]
+    wire.say(wire.b, 0x22, [c.channel_id, [*mine, bytes(64)], None, [], None])
+    assert wire.tap.acknowledged(c.channel_id, "a") == 2  # nobody has signed it
+    assert [found[0::2] for found in wire.found] == [("drift", "b")]
+    wire.say(wire.b, 0x22, [c.channel_id, [*mine, wire.signed(wire.b, *mine)], None, [], None])
     assert wire.tap.acknowledged(c.channel_id, "a") == 3
     wire.money = Money((1000, 0), (0, 0), (4, 0), over=True)
     assert wire.tap.acknowledged(c.channel_id, "a") == 4
