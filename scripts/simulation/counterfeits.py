@@ -17,16 +17,20 @@ import trio
 from channelpay.crypto import SigningKey
 from channelpay.messages import control
 from channelpay.messages import ledger as ops
-from simulation.model import ChannelAccount
+from simulation import books
+from simulation.model import UNEXCUSED, ChannelAccount
 from simulation.network import Stream
 from simulation.outsider import key_of, submit
 from simulation.tap import Channel
-from simulation.wire import READY, REESTABLISH, WITHDRAW_ASK, WITHDRAW_OK, fields_of, frames, packed
+from simulation.wire import READY, RECORDS, REESTABLISH, WITHDRAW_ASK, WITHDRAW_OK, fields_of, frames, packed
 from simulation.workload import Owner
 from simulation.world import World, address_of, usd
 
 SHARE: Final = 0.8
 """Of the lives in which a party lies."""
+
+FORGETS: Final = 0.4
+"""Of those in which it lies so: the victim's store goes back, which excuses much of what follows."""
 
 _HALF: Final = struct.Struct(">QQ32sQ32s")
 _MEET_S: Final = 15.0
@@ -116,17 +120,23 @@ class _NothingSigned:
 
 
 class Counterfeits:
-    """`note` is told of every lie that was told. It has its own luck, so that others keep theirs."""
+    """`note` is told of every lie that was told. It has its own luck, so that others keep theirs.
 
-    def __init__(self, world: World, liar: Owner, victim: Owner, note: Callable[[str], None]) -> None:
+    `restart` ends a node and has it go on from a copy of its store, told or not told.
+    """
+
+    def __init__(
+        self, world: World, liar: Owner, victim: Owner, note: Callable[[str], None], restart: Callable[..., None]
+    ) -> None:
         self.world = world
         self.liar = liar
         self.victim = victim
         self._note = note
+        self._restart = restart
         self._rng = random.Random(f"counterfeits {world.seed}")
 
     async def run(self) -> None:
-        """All of them one after another, in some of the lives."""
+        """One after another, in some of the lives."""
         names = {self.liar.name, self.victim.name}
         if self._rng.random() >= SHARE or names & self.world.waiting:
             return
@@ -134,6 +144,9 @@ class Counterfeits:
         if parties is not None:
             await self._show_what_is_not_signed(parties)
             await self._false_consent(parties)
+            if self._rng.random() < FORGETS:
+                await self._false_records(parties)
+                return
         overdrawn = await self._two_withdrawals()
         await self._never_ready(set(self.world.tap.channels) - {overdrawn})
 
@@ -228,6 +241,28 @@ class Counterfeits:
 
         await self._told(parties, WITHDRAW_OK, change, ask)
         await self._meet()
+
+    async def _false_records(self, parties: Parties) -> None:
+        """The victim has forgotten payments, and asks for what it has signed: what comes does not link up to that."""
+        victim, copy = self.victim.process, self.victim.process.disk.content()
+        forged_id = self._rng.randbytes(16)
+
+        def change(fields: list[Any]) -> None:
+            for batch in fields[2][:1]:
+                batch[1] = batch[1][:8] + forged_id + batch[1][24:]
+
+        async def forget() -> None:
+            self._restart(victim, copy, "not told")
+            await trio.sleep(_ARRIVES_S)
+            await victim.come_up()
+            await self._meet()
+
+        await self._pay(self.liar, parties.channel)
+        await self._told(parties, RECORDS, change, forget)
+        await self._meet()
+        if any(forged_id in (row.records or b"") for row in books.batches(victim.disk.directory / "node.db")):
+            what = "the journal has a payment that does not link up to what was signed"
+            self.world.account.find("phantom", f"{victim.name}: {what}", UNEXCUSED)
 
     async def _two_withdrawals(self) -> bytes | None:
         """Two are agreed, the first of nearly everything; then the money is paid, and the first is handed in.

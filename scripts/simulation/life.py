@@ -249,7 +249,7 @@ class _Story:
 
     async def _forge(self, liar: str, victim: str) -> None:
         owners = {owner.name: owner for owner in self.owners}
-        await Counterfeits(self.world, owners[liar], owners[victim], self.nemesis.note).run()
+        await Counterfeits(self.world, owners[liar], owners[victim], self.nemesis.note, self.nemesis.restart).run()
 
     async def _tamper(self, party: Cheater, channel: ChannelAccount) -> None:
         """A party lies on the wire for a while, and then shows an old state too."""
