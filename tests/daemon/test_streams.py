@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from itertools import pairwise
 
 import pytest
 import trio
 
 from channelpay.batches import NO_ID, pack_record
+from channelpay.daemon import ledger_stream
 from channelpay.daemon.embedded import _follow_assets
 from channelpay.daemon.ledger_stream import LedgerStream
 from channelpay.daemon.peers import Backoff
 from channelpay.daemon.secure import LinkClosed
 from channelpay.errors import ChannelpayError, ErrorCode, LocalError, Reason, RemoteError
 from channelpay.home import Home, NodeConfig, load_config
-from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, RECONNECT_MAX_S, RECONNECT_MIN_S
+from channelpay.keys import LEDGER_PREFIX, Address
+from channelpay.limits import LEDGER_REQUEST_TIMEOUT_S, MIN_WINDOW_S, RECONNECT_MAX_S, RECONNECT_MIN_S
 from channelpay.messages import control
 from channelpay.messages.control import PayEach
 from channelpay.messages.peer import Error, Event, Message, Pay, Response
@@ -58,6 +61,27 @@ async def test_others_have_their_turn_while_keys_are_looked_for(tmp_path, autoju
             await stream._take(Event(1, 0, "transfer", node.account, b""))
         assert happened.count("another") >= 2
         assert happened[-1] == "event"
+
+
+async def test_a_ledger_that_is_away_is_tried_again_within_a_part_of_the_shortest_window(
+    tmp_path, autojump_clock, monkeypatch
+):
+    """Else a node that runs misses the time that the ledger gives after its outage to answer in a dispute (L-16)."""
+    tries = []
+
+    def refused(*_: object, **__: object) -> None:
+        tries.append(trio.current_time())
+        raise LinkClosed("connection refused")
+
+    async with rigs(tmp_path) as (a, _):
+        monkeypatch.setattr(ledger_stream, "dial", refused)
+        monkeypatch.setattr(type(a.node.roster), "least_window_s", MIN_WINDOW_S)
+        address = Address(LEDGER_PREFIX, a.node.ledger.ledger_id, "localhost", 1)
+        with trio.move_on_after(600):
+            await LedgerStream(a.engine, a.node.keyring.identity, address).run()
+    waits = [later - earlier for earlier, later in pairwise(tries)]
+    assert waits[0] <= RECONNECT_MIN_S
+    assert max(waits) <= MIN_WINDOW_S / 4
 
 
 BAD_ANSWERS = {

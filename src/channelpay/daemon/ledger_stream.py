@@ -62,7 +62,10 @@ class LedgerStream:
                     await self._converse(link)
             except (LinkClosed, RemoteError) as error:
                 _log.warning("no connection to the ledger", address=str(self._address), why=str(error))
-            await trio.sleep(backoff.wait_s(0.0 if began is None else trio.current_time() - began))
+            # Within the shortest window: after its own outage the ledger gives no more time to answer (spec L-16).
+            node = self._engine.node
+            most_s = node.ledger.poll_interval(node.roster.least_window_s)
+            await trio.sleep(backoff.wait_s(0.0 if began is None else trio.current_time() - began, most_s))
 
     async def _converse(self, link: Link) -> None:
         node = self._engine.node

@@ -35,12 +35,12 @@ class Backoff:
         self._jitter = jitter
         self._next_s = RECONNECT_MIN_S
 
-    def wait_s(self, connected_s: float) -> float:
-        """How long to wait after a connection that lasted `connected_s` (0: none was made)."""
+    def wait_s(self, connected_s: float, most_s: float = RECONNECT_MAX_S) -> float:
+        """How long to wait, `most_s` at most, after a connection that lasted `connected_s` (0: none was made)."""
         if connected_s >= RECONNECT_RESET_S:
             self._next_s = RECONNECT_MIN_S
         wait, self._next_s = self._next_s, min(RECONNECT_MAX_S, self._next_s * 2)
-        return wait * self._jitter.uniform(0.5, 1.0)
+        return min(wait, most_s) * self._jitter.uniform(0.5, 1.0)
 
 
 class Peers:
