@@ -139,6 +139,26 @@ def test_evidence_survives_a_restart_and_goes_to_the_ledger() -> None:
     assert [(g.first_n, g.size, g.total) for g in gaps] == [(1, 1, 100)]
 
 
+def test_evidence_over_more_than_the_channel_holds_counts_as_what_the_ledger_paid() -> None:
+    """A liar signs for money that it does not have, and nothing but its REESTABLISH tells of it."""
+    pair = Pair().open()
+    pair.a.pay(100)
+    pair.connect()
+    shown = pair.b.inbox.popleft()
+    assert isinstance(shown, Reestablish)
+    half = Half.unpack(shown.mine.half0)._replace(total=5000)
+    mine = SignedState(half.pack(), shown.mine.half1, pair.a.c.sign_state(half, ZERO_HALF))
+    pair.b.receive(replace(shown, mine=mine))
+    pair.b.close(force=True)
+    pair.b.submit()
+    pair.cut()
+    pair.pass_time(pair.terms.window_s + 1)
+    assert (pair.row().out0, pair.row().out1) == (0, 1500)
+    (gap,) = (e for e in pair.b.disk.journal if isinstance(e, JournalGap))
+    assert (gap.first_n, gap.size, gap.total, gap.half.total) == (1, 1, 1000, 1000)
+    assert pair.b.c.peer.total == 1000
+
+
 # --- Crashes --------------------------------------------------------------------------------------
 
 

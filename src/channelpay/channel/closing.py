@@ -309,7 +309,7 @@ def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
     c.withdrawals.clear()  # nothing can be taken out any more
     fx.save = True
     fail_queue(c, fx, LocalError(Reason.CLOSING, "not paid: the channel is settled"))
-    _journal_unseen(c, reading.halves[1 - c.side], fx)
+    _journal_unseen(c, reading, fx)
     settled_n = reading.halves[c.side].n
     paid: list[Queued] = []
     lost: list[Queued] = []
@@ -325,13 +325,20 @@ def _settle(c: Channel, reading: Reading, fx: Effects) -> None:
     fx.notes.append(ChangedNote(c.channel_id))
 
 
-def _journal_unseen(c: Channel, settled: Half, fx: Effects) -> None:
-    """The ledger paid out more of the peer's payments than I have records of: the journal says so (spec X-7)."""
+def _journal_unseen(c: Channel, reading: Reading, fx: Effects) -> None:
+    """The ledger paid out more of the peer's payments than I have records of: the journal says so (spec X-7).
+
+    A peer can sign for more than it has, and the ledger pays what there is: no more counts as received.
+    """
     known = c.peer_known or c.peer
-    newest = max(settled, c.peer)
+    newest = max(reading.halves[1 - c.side], c.peer)
     if newest.n > known.n:
-        fx.journal.append(journal_gap(c, 1 - c.side, known, newest))
-        c.peer, c.peer_known = newest, None
+        me = c.side
+        without = reading.deposits[me] - reading.withdrawn[me] - reading.halves[me].total + known.total
+        received = max(0, min(newest.total - known.total, reading.outs[me] - without))
+        paid = newest._replace(total=known.total + received)
+        fx.journal.append(journal_gap(c, 1 - c.side, known, paid))
+        c.peer, c.peer_known = paid, None
         fx.save_hot = True
 
 
