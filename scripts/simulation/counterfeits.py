@@ -147,8 +147,8 @@ class Counterfeits:
             if self._rng.random() < FORGETS:
                 await self._false_records(parties)
                 return
-        overdrawn = await self._two_withdrawals()
-        await self._never_ready(set(self.world.tap.channels) - {overdrawn})
+        await self._two_withdrawals()
+        await self._never_ready(set(self.world.tap.channels))
 
     # --- At the beginning of a connection ----------------------------------------------------------
 
@@ -264,15 +264,15 @@ class Counterfeits:
             what = "the journal has a payment that does not link up to what was signed"
             self.world.account.find("phantom", f"{victim.name}: {what}", UNEXCUSED)
 
-    async def _two_withdrawals(self) -> bytes | None:
+    async def _two_withdrawals(self) -> None:
         """Two are agreed, the first of nearly everything; then the money is paid, and the first is handed in.
 
-        What was paid beyond the withdrawal is not shown again: the channel whose next REESTABLISH shall not come.
+        What was paid beyond the withdrawal is shown again in REESTABLISH: the ledger pays what there is (spec X-7).
         """
         channel = await self._open(self.liar, self.victim)
         parties = self._parties(channel) if channel is not None else None
         if channel is None or parties is None or not (units := await self.liar.spendable(channel)):
-            return None
+            return
         agreed, expiry = units - units // 8, self._now() + _LIFE_S
         asks = b"".join(self._ask(parties, *terms) for terms in ((agreed, expiry), (1, expiry + 1)))
         pair = self.liar.name, self.victim.name
@@ -282,16 +282,14 @@ class Counterfeits:
         self.world.network.replaced.pop(pair, None)
         consent = parties.tapped.consents.get((parties.side, agreed, expiry), {}).get(1 - parties.side)
         if consent is None:
-            return None
+            return
         self._note("counterfeit")
         await self._pay(self.liar, channel, units // _PIECES - 5)
         channel.withdrawals[parties.side].perhaps += agreed
         own = parties.key.sign(_withdraw(channel.channel_id, parties.side, agreed, expiry))
         signatures = (own, consent) if parties.side == 0 else (consent, own)
         operation = ops.Withdraw(channel.channel_id, parties.side, agreed, expiry, *signatures)
-        self._sign_nothing(set(self.world.tap.channels) - {channel.channel_id})
         await submit(self.world, self._rng, parties.key, operation)
-        return channel.channel_id
 
     @staticmethod
     def _ask(parties: Parties, total: int, expiry: int) -> bytes:
