@@ -17,6 +17,7 @@ KINDS: Final = (
     "ledger unsynced writes lost", "ledger torn write", "ledger disk full", "ledger sync error", "ledger bit flipped",
     "cheating close", "tampering", "forgery", "impersonation", "clock leapt", "own clock leapt", "agreement held back",
     "counterfeit", "request repeated", "opening under way", "outage in a dispute",
+    "answer cut short",
 )  # fmt: skip
 """Every kind of fault that a seed may meet; a run of many seeds that never meets one has failed."""
 

@@ -21,6 +21,8 @@ from simulation.cheat import Cheater
 from simulation.clocks import Clocks
 from simulation.counterfeits import Counterfeits
 from simulation.crashes import LIES, Watch
+from simulation.cut_short import SHARE as CUT_SHORT_SHARE
+from simulation.cut_short import CutShort
 from simulation.early_close import EarlyClose
 from simulation.faults import Nemesis
 from simulation.guarantees import LOST
@@ -239,8 +241,12 @@ class _Story:
         outage = random.Random(f"outage {self.world.seed}").random() < OUTAGE_SHARE
         if outage:
             keep_from_ledger(self.world, victim)
-        self.nemesis.cheat(cheater, victim, 0 if outage else channel.window_s)
-        await party.close(channel)
+        cut_short = not outage and random.Random(f"cut short? {self.world.seed}").random() < CUT_SHORT_SHARE
+        self.nemesis.cheat(cheater, victim, 0 if outage or cut_short else channel.window_s)
+        async with trio.open_nursery() as nursery:
+            if cut_short:
+                nursery.start_soon(CutShort(self.world, victim, self.nemesis.note).run, channel.window_s)
+            await party.close(channel)
         if outage:
             strike(self.world, victim, channel.window_s, self.nemesis.note)
             return

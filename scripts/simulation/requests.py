@@ -40,15 +40,15 @@ class Sent:
     inner: LedgerRequest
 
 
-def requests_in(data: bytes) -> list[Sent]:
-    """Those in whole frames that move money."""
+def requests_in(data: bytes, kinds: tuple[str, ...] = _MOVES_MONEY) -> list[Sent]:
+    """Those in whole frames that do something of these kinds: that move money, if none are named."""
     found, at = [], 0
     while at + 5 <= len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "big")
         if data[at + 4] == _REQUEST and end <= len(data):
             request = Request(*msgpack.unpackb(data[at + 5 : end], use_list=True))
             inner = LedgerRequest.decode(request.blob)
-            if inner.operation.OP in _MOVES_MONEY:
+            if inner.operation.OP in kinds:
                 found.append(Sent(request, inner))
         at = end
     return found
