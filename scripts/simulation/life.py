@@ -296,6 +296,13 @@ class _Story:
     def _honest(self, channel: ChannelAccount) -> list[Owner]:
         return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]
 
+    def _never_opened(self, channel: ChannelAccount) -> bool:
+        """Whether a liar went away before the ledger opened the channel: nothing is at stake.
+
+        The payee, who has consented, waits for a request's life of an hour (C-7), signs no state, and loses nothing: the ledger's books say so.
+        """
+        return channel.sides[0] in self.world.cheaters and self.world.money(channel.channel_id) is None
+
     async def _close(self, channel: ChannelAccount) -> None:
         rng = random.Random(int.from_bytes(channel.channel_id[:8], "big"))
         both = self._honest(channel)
@@ -313,6 +320,8 @@ class _Story:
             phase = shown.channel.phase if isinstance(shown, control.ChannelOne) else ""
             if phase in ("settled", "abandoned"):
                 break
+            if phase == "accepted" and self._never_opened(channel):
+                return
             if isinstance(answer, LocalError):
                 force |= phase == "funded"  # the peer has never signed: nobody is there to close together with
                 await trio.sleep(5.0)
