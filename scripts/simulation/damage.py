@@ -58,7 +58,7 @@ class Damage:
             return False
         with suppress(apsw.Error):  # damaged before
             process.disk.settle(name)
-        content = process.disk.content()
+        content = process.disk.seen()
         damaged = bytearray(content[name])
         at = self._place(damaged)
         bit = 1 << self._rng.randrange(8)
@@ -87,7 +87,7 @@ class Damage:
     def repair(self, process: Process) -> bool:
         """The operator copies the mirror's sound half back: what was written since stays."""
         mine = [flip for flip in self._flips if flip.process is process]
-        content = {name: bytearray(data) for name, data in process.disk.content().items()}
+        content = {name: bytearray(data) for name, data in process.disk.seen().items()}
         for flip in mine:
             self._flips.remove(flip)
             flip.undo(content)

@@ -1,7 +1,8 @@
 """Disks under the production stores: an apsw VFS that knows what is durable and what a power cut may take.
 
-A file lives in memory twice: as the running process sees it, in a tmpfs (SQLite's shared memory needs a real file),
-and as it would be found after the power failed: what was synced, and of the rest only what luck has written.
+A file lives in memory twice: as processes see it, in a tmpfs (SQLite's shared memory needs a real file), which is the
+system's page cache and outlives a process; and as it would be found after the power failed: what was synced, and of the
+rest only what luck has written. After a failed sync the two differ for good, where nothing is written once more.
 """
 
 from __future__ import annotations
@@ -25,35 +26,61 @@ _SHARED_MEMORY: Final = "-shm"
 Content = dict[str, bytes]
 """What stands on a disk: file name to bytes."""
 
+_Write = tuple[int, bytes | None]
+"""Offset and data; or a size and None: the file is cut there."""
+
 
 class Loss(Enum):
     """How a process ends."""
 
-    KILLED = "killed"  # what it wrote stays: the system writes it in its own time
+    KILLED = "killed"  # what it wrote stays in the page cache, and what was not synced is still not
     POWER = "power"  # what was not synced is lost, or some of it, or part of one write
 
 
 @dataclass(slots=True)
 class _File:
-    """`synced` is what a power cut leaves; `pending` are the writes since, in order."""
+    """`synced` is what a power cut leaves; `pending` are the writes since, in order.
+
+    `cached` is what processes see, once a failed sync has made that another thing than the two together.
+    """
 
     synced: bytearray = field(default_factory=bytearray)
-    pending: list[tuple[int, bytes | None]] = field(default_factory=list)  # (offset, data), or (size, None): cut there
+    pending: list[_Write] = field(default_factory=list)
+    cached: bytearray | None = None
 
-    def apply(self, writes: list[tuple[int, bytes | None]]) -> None:
-        for offset, data in writes:
-            if data is None:
-                del self.synced[offset:]
-                continue
-            if len(self.synced) < offset:
-                self.synced.extend(bytes(offset - len(self.synced)))
-            self.synced[offset : offset + len(data)] = data
+    def write(self, offset: int, data: bytes | None) -> None:
+        self.pending.append((offset, data))
+        if self.cached is not None:
+            _apply(self.cached, [(offset, data)])
 
-    def found(self, writes: list[tuple[int, bytes | None]]) -> bytes:
+    def sync(self) -> None:
+        _apply(self.synced, self.pending)
+        self.pending.clear()
+
+    def fail_to_sync(self) -> None:
+        """Linux marks the pages clean: processes see them, and a second sync would succeed and write nothing."""
+        self.cached = bytearray(self.seen())
+        self.pending.clear()
+
+    def seen(self) -> bytes:
+        """What a process reads."""
+        return self.found(self.pending) if self.cached is None else bytes(self.cached)
+
+    def found(self, writes: list[_Write]) -> bytes:
         """What is on the disk if these of the pending writes reached it."""
-        copy = _File(bytearray(self.synced))
-        copy.apply(writes)
-        return bytes(copy.synced)
+        copy = bytearray(self.synced)
+        _apply(copy, writes)
+        return bytes(copy)
+
+
+def _apply(content: bytearray, writes: list[_Write]) -> None:
+    for offset, data in writes:
+        if data is None:
+            del content[offset:]
+            continue
+        if len(content) < offset:
+            content.extend(bytes(offset - len(content)))
+        content[offset : offset + len(data)] = data
 
 
 class Disk:
@@ -71,14 +98,15 @@ class Disk:
         self._rng = rng
         self._passed = passed
         self._files: dict[str, _File] = {}
-        self._frozen: Content | None = None
+        self._frozen: dict[str, _File] | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
     # --- What SQLite does ------------------------------------------------------------------
 
     def opened(self, name: str) -> None:
         """A file is opened, and made if it does not exist."""
-        self._files.setdefault(name, _File())
+        if self._frozen is None:
+            self._files.setdefault(name, _File())
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         """Raises apsw.FullError if there is no room."""
@@ -93,13 +121,13 @@ class Disk:
                 raise apsw.FullError("simulated: no space left on the device")
             self.full_after -= 1
         self.writes += 1
-        self._files[name].pending.append((offset, bytes(data)))
+        self._files[name].write(offset, bytes(data))
         self._passed(f"{kind} write after")
 
     def truncate(self, name: str, size: int) -> None:
         """Cut a file."""
         if self._frozen is None:
-            self._files[name].pending.append((size, None))
+            self._files[name].write(size, None)
 
     def sync(self, name: str) -> None:
         """Make all writes to a file durable; raises apsw.IOError if the disk fails, and then they are gone."""
@@ -112,11 +140,11 @@ class Disk:
             self.sync_fails = False
             self.faults.append("sync error")
             self.has_failed = True
-            file.pending.clear()  # Linux marks the pages clean: a second sync would succeed and write nothing
+            file.fail_to_sync()
+            self._passed(f"{kind} sync failed")
             raise apsw.IOError("simulated: input/output error on fsync")
         self.syncs += 1
-        file.apply(file.pending)
-        file.pending.clear()
+        file.sync()
         self._passed(f"{kind} sync after")
 
     def deleted(self, name: str) -> None:
@@ -139,13 +167,14 @@ class Disk:
     def freeze(self, loss: Loss) -> None:
         """Nothing that is written from now on counts; what is found later is decided now."""
         if self._frozen is None:
-            self._frozen = {
-                name: file.found(self._survivors(name, file, loss)) for name, file in sorted(self._files.items())
-            }
+            self._frozen = dict(sorted(self._files.items()))
+            if loss is Loss.POWER:
+                for name, file in self._frozen.items():
+                    self._frozen[name] = _File(bytearray(file.found(self._survivors(file))))
 
-    def _survivors(self, name: str, file: _File, loss: Loss) -> list[tuple[int, bytes | None]]:
-        if loss is Loss.KILLED or not file.pending:
-            return file.pending
+    def _survivors(self, file: _File) -> list[_Write]:
+        if not file.pending:
+            return []
         fate = self._rng.random()
         if fate < 0.1:
             return file.pending
@@ -165,11 +194,17 @@ class Disk:
     def thaw(self) -> None:
         """After the process has ended: the files are what `freeze` left of them."""
         if self._frozen is not None:
-            self.put(self._frozen)
+            files = self._frozen
+            self.put({name: file.seen() for name, file in files.items()})
+            self._files = files
 
     def content(self) -> Content:
         """What a power cut at this moment would surely leave: a consistent copy between two commits."""
         return {name: bytes(file.synced) for name, file in self._files.items()}
+
+    def seen(self) -> Content:
+        """What processes see, whether or not a power cut would leave it."""
+        return {name: file.seen() for name, file in self._files.items()}
 
     def put(self, content: Content) -> None:
         """Replace everything, durably, with nobody using it."""

@@ -375,13 +375,13 @@ class Nemesis:
         self._node().disk.full_after = self.rng.randrange(4)
 
     async def _sync_error(self) -> None:
-        self._node().disk.sync_fails = True
+        await self._scenes.sync_error(self._node(), "pay")
 
     async def _ledger_full(self) -> None:
         self.world.ledger.disk.full_after = self.rng.randrange(4)
 
     async def _ledger_sync_error(self) -> None:
-        self.world.ledger.disk.sync_fails = True
+        await self._scenes.sync_error(self.world.ledger, "topup")
 
     async def _flip(self) -> None:
         process = self._node()

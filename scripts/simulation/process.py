@@ -184,12 +184,17 @@ class Process:
         finally:
             if not life.dead:
                 life.dead = True
-                self.disk.freeze(Loss.POWER if life.why else Loss.KILLED)
+                self.disk.freeze(Loss.POWER if life.why and self._machine_ends() else Loss.KILLED)
                 self.world.network.died(life, quietly=False)
             self.disk.thaw()
             life.exited.set()
             self.world.log("exited", self.name, life.why)
         return life
+
+    def _machine_ends(self) -> bool:
+        """Whether the operator starts the machine anew after a failure, or the process alone on its page cache."""
+        chance = random.Random(f"machine {self.world.seed} {self.name} {len(self.lived)}").random()
+        return chance < 0.5
 
     async def serve(self, life: Life) -> None:
         """The daemon itself."""

@@ -105,6 +105,27 @@ class Scenes:
         await trio.sleep(0)
         await self.provoke(process, "pay")
 
+    # --- Page cache and disk ---------------------------------------------------------------------
+
+    async def sync_error(self, process: Process, what: str) -> None:
+        """A sync fails, owners go on with the next life, perhaps on the same page cache, and the power fails."""
+        failed = len(process.lived)
+        process.disk.sync_fails = True
+        rng = random.Random(f"sync error {self.world.seed} {trio.current_time()}")
+        if rng.random() < 0.3:
+            return
+        if process.life is not None:  # killed in that moment: a stop would copy the log into the file
+            process.life.armed = Armed(f"{process.kind} wal sync failed", 1, power=False)
+        asked = process if isinstance(process, NodeProcess) else self._node()
+        await self.provoke(asked, what)
+        await process.come_up()
+        if len(process.lived) == failed or not process.alive or process.life is None:
+            return
+        await self.provoke(asked, what)
+        await trio.sleep(rng.uniform(0.0, 2.0))
+        self._note("power cut" if isinstance(process, NodeProcess) else "ledger power cut")
+        process.life.kill(Loss.POWER)
+
     # --- Full buffers ----------------------------------------------------------------------------
 
     async def stopped_unread(self, process: Process | None = None, armed: Armed | None = None) -> None:
