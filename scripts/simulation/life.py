@@ -299,7 +299,8 @@ class _Story:
     def _never_opened(self, channel: ChannelAccount) -> bool:
         """Whether a liar went away before the ledger opened the channel: nothing is at stake.
 
-        The payee, who has consented, waits for a request's life of an hour (C-7), signs no state, and loses nothing: the ledger's books say so.
+        The payee, who has consented, may wait for a request's life of an hour (C-7); it signs no state and loses
+        nothing, and the ledger's books hold no money for it.
         """
         return channel.sides[0] in self.world.cheaters and self.world.money(channel.channel_id) is None
 
