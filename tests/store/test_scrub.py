@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -201,3 +202,21 @@ def test_a_channel_that_its_index_names_wrongly_is_not_believed(fixture):
     store._db.row = row
     with pytest.raises(StoreFailed, match=f"channel {second.channel_id.hex()} is not found by its index"):
         store.kept_n(second.channel_id, 0)
+
+
+def test_a_start_does_not_believe_an_index_in_which_the_newest_payments_are_out_of_order(fixture):
+    """Whoever asks for the greatest number finds it, and whoever goes through in order does not come so far."""
+    c = fixture.channel(0)
+    for _ in range(5):
+        fixture.journal(fixture.entry(c, 0, records(4)))
+    assert [half.n for _, half in fixture.store._batches.unacked(1, 0, 2, 5)] == [3, 4, 5]
+    stream = fixture.store._db.stream
+
+    def cut(sql, parameters=()):
+        yield from islice(stream(sql, parameters), 2)
+
+    fixture.store._db.stream = cut
+    with pytest.raises(StoreFailed, match="payment 5 of party 0 of channel 1 is not found: the payments end at 4"):
+        fixture.store._batches.unacked(1, 0, 2, 5)
+    with pytest.raises(StoreFailed, match="the payments end at 2"):
+        fixture.store.channel(c.channel_id, fixture.keys)

@@ -204,14 +204,13 @@ class PaymentDesk:
     @staticmethod
     def _follow(channel: Channel, n: int, call_id: int, done: Done) -> None:
         """Have `done` told what becomes of payment n, which is on disk: now, or when it is acknowledged."""
-        if n > paid_n(channel):
-            for sent in channel.unacked:
-                if sent.batch.first_n <= n <= sent.half.n:
-                    sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
-                    return
-            if channel.phase is Phase.SETTLED:
-                raise LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
-        done(Paid(call_id, n, 1, 1))
+        if n <= paid_n(channel):
+            done(Paid(call_id, n, 1, 1))
+        elif channel.phase is Phase.SETTLED:
+            raise LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
+        else:
+            sent = next(sent for sent in channel.unacked if sent.batch.first_n <= n <= sent.half.n)
+            sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
 
     # --- Many --------------------------------------------------------------------------------
 

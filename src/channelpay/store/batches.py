@@ -171,9 +171,16 @@ class BatchTable:
         check(self.path, "pruned", row[:5], row[5])
         return Half(*row[2:5])
 
-    def unacked(self, ref: int, side: int, acked_n: int) -> list[tuple[Batch, Half]]:
-        """A payer's batches after payment `acked_n`, each with the half after it."""
-        rows = self.from_number(ref, side, acked_n + 1)
+    def unacked(self, ref: int, side: int, acked_n: int, newest_n: int) -> list[tuple[Batch, Half]]:
+        """A payer's batches after payment `acked_n` up to `newest_n`, each with the half after it.
+
+        Raises StoreFailed unless they go so far: what is missing would pass for acknowledged.
+        """
+        rows = list(self.from_number(ref, side, acked_n + 1))
+        end = rows[-1].last_n if rows else acked_n
+        if end < newest_n:
+            what = f"payment {newest_n} of party {side} of channel {ref} is not found: the payments end at {end}"
+            raise damaged(self.path, what)
         return [(row.batch, row.half) for row in rows if row.records is not None]
 
     def recent(self, ref: int, payer: int) -> list[tuple[int, Half, Half]]:

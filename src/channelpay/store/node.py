@@ -234,16 +234,15 @@ class NodeStore:
         own_n, peer_n = stored_n(saved)
         self._batches.check_newest(ref, setup.side, own_n)
         self._batches.check_newest(ref, 1 - setup.side, peer_n)
-        channel = load(
+        ended = phase_and_rest(saved.cold)[0] in (Phase.SETTLED, Phase.ABANDONED)
+        acked_n = unpack_hot_held(saved.hot)
+        return load(
             channel_id,
             saved,
             keyring.channel(setup.key_index),
-            self._batches.unacked(ref, setup.side, unpack_hot_held(saved.hot)),
+            [] if ended else self._batches.unacked(ref, setup.side, acked_n, own_n),
             self._batches.recent(ref, 1 - setup.side),
         )
-        if channel.phase in (Phase.SETTLED, Phase.ABANDONED):
-            channel.unacked.clear()
-        return channel
 
     def channels(self, keyring: Keyring) -> Iterator[Channel]:
         """Every channel as it was at the last commit."""
