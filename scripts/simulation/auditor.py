@@ -265,7 +265,8 @@ class _Audit:
             got = row.outs[side] + row.withdrawn[side]
             excuse = excuse_for(self.world, *channel.sides)
             paid = max(signed.total, delivered.total, self._forgotten(channel, side))
-            if got < row.deposits[side] - paid + received:
+            # What is held signed counts, also where only a signature came and the payments did not (spec C-22).
+            if got < row.deposits[side] - paid + max(received, channel.proved[side]):
                 self.find(
                     "below_entitlement",
                     f"{name}: {owner} gets {got}, less than its entitlement",

@@ -14,7 +14,9 @@ from trio.testing import MockClock
 
 from channelpay.errors import LocalError
 from channelpay.messages import control
+from simulation import asked_once, evidence
 from simulation.agreements import Agreements
+from simulation.apart import Apart
 from simulation.archive import Archive
 from simulation.auditor import Verdict, audit
 from simulation.cheat import Cheater
@@ -120,6 +122,7 @@ class _Story:
             await self._resolve()
             await Rest(self.world, self.owners).run()  # nobody has cheated yet
             await LongPast(world, self.owners, self.archive, self.nemesis.note).run()
+            await Apart(world, self.owners, self.nemesis.note, self.nemesis.restart).run()
             await self._settle()
             world.over = True
             for process in world.processes:
@@ -235,8 +238,10 @@ class _Story:
         cheater, victim = names[channel.sides[side]], names[channel.sides[1 - side]]
         party = Cheater(self.world, cheater, rng)
         self.world.cheaters.add(cheater.name)
-        if rng.random() < 0.75 or LIES:
+        lies = rng.random() < 0.75 or bool(LIES)
+        if lies:
             await self._forge(cheater.name, victim.name)
+        if not await self._leaves_evidence(cheater.name, channel) and lies:
             await self._tamper(party, channel)
         outage = random.Random(f"outage {self.world.seed}").random() < OUTAGE_SHARE
         if outage:
@@ -256,6 +261,12 @@ class _Story:
     async def _forge(self, liar: str, victim: str) -> None:
         owners = {owner.name: owner for owner in self.owners}
         await Counterfeits(self.world, owners[liar], owners[victim], self.nemesis.note, self.nemesis.restart).run()
+
+    async def _leaves_evidence(self, name: str, channel: ChannelAccount) -> bool:
+        """Half of those who will show an old state have signed payments before that did not arrive."""
+        payer = next(o for o in self.owners if o.name == name)
+        wanted = evidence.chosen(self.world) and not LIES
+        return wanted and await evidence.leave(self.world, payer, channel, self.nemesis.note)
 
     async def _tamper(self, party: Cheater, channel: ChannelAccount) -> None:
         """A party lies on the wire for a while, and then shows an old state too."""
@@ -313,10 +324,12 @@ class _Story:
             async with trio.open_nursery() as nursery:
                 for owner in both:
                     nursery.start_soon(owner.call, control.CloseChannel(channel.channel_id, force, 0))
+        is_decided = await asked_once.decided(self.world, first, channel, self.nemesis.note)
         deadline = trio.current_time() + _SETTLE_S
         while trio.current_time() < deadline:
-            wait = int(rng.random() < 0.2)
-            answer = await first.call(control.CloseChannel(channel.channel_id, force, wait))
+            wait, answer = int(rng.random() < 0.2), None
+            if not is_decided:
+                answer = await first.call(control.CloseChannel(channel.channel_id, force, wait))
             shown = await first.call(control.ShowChannel(channel.channel_id.hex()))
             phase = shown.channel.phase if isinstance(shown, control.ChannelOne) else ""
             if phase in ("settled", "abandoned"):

@@ -75,6 +75,8 @@ class ChannelAccount:
     window_s: int
     opened: tuple[int, int]  # what party 0 wanted to put in: asked (least, most)
     ends_early: bool = False  # it is closed while all others pay
+    proved: list[int] = field(default_factory=lambda: [0, 0])
+    """By party: units that its peer has signed as paid in a REESTABLISH that arrived, if their records did not."""
     payments: list[Payment] = field(default_factory=list)
     topups: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))
     withdrawals: tuple[Wish, Wish] = field(default_factory=lambda: (Wish(), Wish()))

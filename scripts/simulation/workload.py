@@ -26,11 +26,11 @@ class Owner(Payer):
 
     # --- Channels ------------------------------------------------------------------------------
 
-    async def open(self, peer: NodeProcess) -> ChannelAccount | None:
-        """A channel with another node, or None if it could not be had."""
+    async def open(self, peer: NodeProcess, flags: int | None = None) -> ChannelAccount | None:
+        """A channel with another node, one-way or not as `flags` say, or None if it could not be had."""
         known = set(self.world.account.channels)
         deposit = self.rng.choice((2_000, 20_000, 200_000))
-        flags = self.rng.choice((0, 0, 0, 1))
+        flags = self.rng.choice((0, 0, 0, 1)) if flags is None else flags
         window_s = self.rng.choice((10, 30, 120))
         method = control.OpenChannel(address_of(peer), usd(), deposit, flags, window_s, 0)
         for _ in range(_OPEN_TRIES):
