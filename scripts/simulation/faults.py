@@ -67,7 +67,7 @@ class Nemesis:
         self.profile = self.rng.choices(list(PROFILES), (1, 4, 6, 4, 4, 2, 3, 4))[0]
         if FOCUS or PROFILE:
             self.profile = PROFILE[0] if PROFILE else "crashes"
-        self._crashing = "crash point" in PROFILES[self.profile]
+        self.crashes = "crash point" in PROFILES[self.profile]
         self._owners = {owner.name: owner for owner in owners}
         self._done: Counter[str] = Counter()
         self._healed = False
@@ -97,7 +97,7 @@ class Nemesis:
             if (
                 process.name not in self._pending
                 and not self._healed
-                and self._crashing
+                and self.crashes
                 and self.rng.random() < (0.2 if FOCUS else 0.6)
             ):
                 target, armed = self._next_crash()

@@ -33,6 +33,7 @@ from simulation.long_past import LongPast
 from simulation.model import ChannelAccount
 from simulation.outage import SHARE as OUTAGE_SHARE
 from simulation.outage import keep_from_ledger, strike
+from simulation.payment_commits import crash_in_one
 from simulation.process import watch_commits
 from simulation.requests import Requests
 from simulation.rest import RESTORED_WAIT_S, Rest
@@ -156,6 +157,8 @@ class _Story:
             nursery.start_soon(self.nemesis.run)
             nursery.start_soon(self.strangers.run)
             nursery.start_soon(self.requests.again)
+            if self.nemesis.crashes:
+                nursery.start_soon(crash_in_one, world, self.owners)
             nursery.start_soon(Clocks(world, self.nemesis.note).run)
             nursery.start_soon(EarlyClose(world, self.owners, self.nemesis.note).run)
             for (owner, channel), share in zip(directions, shares, strict=True):

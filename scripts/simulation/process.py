@@ -49,6 +49,7 @@ class Life:
         self.dead = False
         self.crashed = False  # at a crash point
         self.armed: Armed | None = None
+        self.in_payments: Armed | None = None  # waits for the next commit that carries payments, and counts in it alone
         self.api: Api | None = None
         self.ready = trio.Event()
         self.exited = trio.Event()
@@ -335,6 +336,8 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
         if life is None:
             return original(self, work)
         life.passed("commit before")
+        if life.in_payments is not None and getattr(work, "journal", ()):
+            life.armed, life.in_payments = life.in_payments, None
         result = original(self, work)
         life.process.world.committed(life.process)
         life.passed("commit after")
