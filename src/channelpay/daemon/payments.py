@@ -208,9 +208,10 @@ class PaymentDesk:
             done(Paid(call_id, n, 1, 1))
         elif channel.phase is Phase.SETTLED:
             raise LocalError(Reason.CLOSING, "not paid: the channel settled without this payment")
-        else:
-            sent = next(sent for sent in channel.unacked if sent.batch.first_n <= n <= sent.half.n)
+        elif sent := next((sent for sent in channel.unacked if sent.batch.first_n <= n <= sent.half.n), None):
             sent.items.append(Queued(b"", 0, 0, [], waiters=[_repeated(call_id, n, done, absolute=True)]))
+        else:  # never, unless the store is damaged where no look has come yet
+            raise LocalError(Reason.UNKNOWN_OUTCOME, f"payment {n} is not found among those that wait for their ACK")
 
     # --- Many --------------------------------------------------------------------------------
 
