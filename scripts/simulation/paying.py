@@ -163,8 +163,9 @@ class Payer(Caller):
         if expired and payment.asked > 1:  # this asking paid nothing, and of those before it nothing is said
             payment.loose = max(0, payment.loose - 1)
             left_open = True
-        if error.reason is Reason.STALLED and payment.loose > 1 and self.name in self.world.rolled_back:
-            payment.loose -= 1  # a store that waits may not know yet what came of the askings before
+        waits = error.reason in (Reason.STALLED, Reason.NOT_OPEN)
+        if waits and payment.loose > 1 and self.name in self.world.rolled_back:
+            payment.loose -= 1  # a store that went back may not know yet what came of the askings before
             left_open = True
         if not left_open:
             payment.loose = max(0, payment.loose - 1)
