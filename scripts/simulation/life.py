@@ -42,6 +42,7 @@ from simulation.tamper import BAD_SIGNATURE, OTHER_BYTES, WITHHELD
 from simulation.workload import Owner
 from simulation.world import World, address_of, fast_disk
 
+_TRIES: Final = 3
 _ACTIVE_S: Final = 60.0
 _TAMPER_S: Final = 4.0
 _SETTLE_S: Final = 1500.0
@@ -192,7 +193,10 @@ class _Story:
             if LOST in self.world.rolled_back.get(owner.name, ()):
                 for other in self.owners:
                     if other is not owner:
-                        await owner.call(control.ConnectPeer(address_of(other.process)))
+                        for _ in range(_TRIES):  # a node that ends meanwhile has to be told again
+                            if await owner.call(control.ConnectPeer(address_of(other.process))) is not None:
+                                break
+                            await trio.sleep(1.0)
 
     async def _leap(self) -> None:
         """The ledger's clock leaps, so that restored stores have waited long enough; or they go on waiting."""
