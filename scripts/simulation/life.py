@@ -314,13 +314,19 @@ class _Story:
     def _honest(self, channel: ChannelAccount) -> list[Owner]:
         return [o for o in self.owners if o.name in channel.sides and o.name not in self.world.cheaters]
 
-    def _never_opened(self, channel: ChannelAccount) -> bool:
-        """Whether a liar went away before the ledger opened the channel: nothing is at stake.
+    async def _never_opened(self, channel: ChannelAccount) -> bool:
+        """Whether the ledger has not opened the channel, and its opener is a liar that went away or has given it up.
 
         The payee, who has consented, may wait for a request's life of an hour (C-7); it signs no state and loses
         nothing, and the ledger's books hold no money for it.
         """
-        return channel.sides[0] in self.world.cheaters and self.world.money(channel.channel_id) is None
+        if self.world.money(channel.channel_id) is not None:
+            return False
+        if channel.sides[0] in self.world.cheaters:
+            return True
+        opener = next(owner for owner in self.owners if owner.name == channel.sides[0])
+        shown = await opener.call(control.ShowChannel(channel.channel_id.hex()))
+        return isinstance(shown, control.ChannelOne) and shown.channel.phase == "abandoned"
 
     async def _close(self, channel: ChannelAccount) -> None:
         rng = random.Random(int.from_bytes(channel.channel_id[:8], "big"))
@@ -341,7 +347,7 @@ class _Story:
             phase = shown.channel.phase if isinstance(shown, control.ChannelOne) else ""
             if phase in ("settled", "abandoned"):
                 break
-            if phase == "accepted" and self._never_opened(channel):
+            if phase == "accepted" and await self._never_opened(channel):
                 return
             if isinstance(answer, LocalError):
                 force |= phase == "funded"  # the peer has never signed: nobody is there to close together with
